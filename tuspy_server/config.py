@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 
 from tuspy_server.models import Request
 
-MaxSize: TypeAlias = int | Callable[[Request], int | None | Awaitable[int | None]] | None
+MaxSize: TypeAlias = int | Callable[[Request], int | Awaitable[int | None] | None] | None
 Origins: TypeAlias = Sequence[str] | re.Pattern[str] | Callable[[str], bool] | Literal["*"]
 
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network

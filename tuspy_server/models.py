@@ -44,6 +44,9 @@ class Limits:
     sliding: bool = False
 
 
+NO_LIMITS = Limits()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredRequest:
     """The request that created an upload, as far as the final answer depends on it."""
@@ -87,7 +90,7 @@ class UploadInfo:
     protocol: str = "tus/1.0.0"
     created: datetime = EPOCH
     expires: datetime | None = None
-    limits: Limits = Limits()
+    limits: Limits = NO_LIMITS
     principal: str | None = None
     storage: Mapping[str, str] = EMPTY
     origin: StoredRequest | None = None

@@ -1,0 +1,92 @@
+"""What a dialect is: one reading of requests into intents and one writing of outcomes into answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from tuspy_server.config import Config
+from tuspy_server.errors import TusError
+from tuspy_server.models import NO_LIMITS, Headers, Limits, Request, Response, UploadInfo
+from tuspy_server.protocol.intents import Intent
+from tuspy_server.protocol.resolve import Target, UploadPath
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What the composed server can do for this request."""
+
+    extensions: tuple[str, ...] = ()
+    limits: Limits = NO_LIMITS
+    terminates: bool = True
+    downloads: bool = True
+
+    def has(self, extension: str) -> bool:
+        return extension in self.extensions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One request, routed. `method` is the effective one, after X-HTTP-Method-Override."""
+
+    request: Request
+    method: str
+    target: Target
+    config: Config
+    capabilities: Capabilities
+
+    @property
+    def upload_id(self) -> str:
+        """The id of the upload it names; only for calls whose target is one."""
+        assert isinstance(self.target, UploadPath)
+        return self.target.id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """An error to be written: `upload` as far as it is known, `location` where the upload outlives the error."""
+
+    error: TusError
+    upload: UploadInfo | None = None
+    location: str | None = None
+
+
+class Dialect(Protocol):
+    """Pure. `read` raises TusError; the writers never raise."""
+
+    @property
+    def protocol(self) -> str:
+        """What is recorded as `UploadInfo.protocol`."""
+
+    @property
+    def draft_version(self) -> int | None:
+        """The interop version this request speaks; None for tus 1.0.0."""
+
+    def read(self, call: Call) -> Intent: ...
+
+    def created(self, call: Call, info: UploadInfo, location: str, now: datetime) -> Response: ...
+
+    def appended(self, call: Call, info: UploadInfo, location: str, now: datetime) -> Response: ...
+
+    def described(self, call: Call, info: UploadInfo, now: datetime) -> Response: ...
+
+    def terminated(self, call: Call) -> Response: ...
+
+    def refused(self, call: Call, refusal: Refusal, now: datetime) -> Response: ...
+
+
+def plain_text(error: TusError) -> tuple[Headers, bytes]:
+    """`CODE: message`, as tusd writes it."""
+    body = f"{error.code}: {error.detail}\n".encode()
+    return (("Content-Type", "text/plain; charset=utf-8"),), body
+
+
+def allowed_methods(call: Call) -> tuple[str, ...]:
+    """The methods the target answers to, OPTIONS included."""
+    if not isinstance(call.target, UploadPath):
+        return ("POST", "OPTIONS")
+    capabilities = call.capabilities
+    download = ("GET",) if capabilities.downloads else ()
+    delete = ("DELETE",) if capabilities.terminates else ()
+    return ("HEAD", *download, "PATCH", *delete, "OPTIONS")

@@ -1,0 +1,86 @@
+"""What a request wants, whichever dialect it was written in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from tuspy_server.models import EMPTY, Checksum, Kind, StoredRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """The announced body. `size` is None when it is chunked, 0 when there is none."""
+
+    size: int | None = 0
+    expects_continue: bool = False
+
+    @property
+    def present(self) -> bool:
+        return self.size != 0
+
+
+NO_CONTENT = Content()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Create:
+    """A new upload. `complete` is the client's word that this body is the whole rest (None: implied by length)."""
+
+    protocol: str
+    length: int | None
+    content: Content = NO_CONTENT
+    metadata: Mapping[str, str] = EMPTY
+    raw_metadata: str | None = None
+    kind: Kind = Kind.REGULAR
+    raw_concat: str | None = None
+    parts: tuple[str, ...] = ()
+    checksum: Checksum | None = None
+    complete: bool | None = None
+    origin: StoredRequest | None = None
+    announce: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Append:
+    """Bytes for an upload, at `offset`. `length` declares it (again); `complete` as for `Create`."""
+
+    id: str
+    protocol: str
+    offset: int
+    content: Content = NO_CONTENT
+    length: int | None = None
+    checksum: Checksum | None = None
+    complete: bool | None = None
+    announce: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Describe:
+    """Where does the upload stand?"""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terminate:
+    """Remove the upload."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetch:
+    """The bytes of a finished upload; `head` wants the headers only."""
+
+    id: str
+    head: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Discover:
+    """What can this server do?"""
+
+
+Intent: TypeAlias = Create | Append | Describe | Terminate | Fetch | Discover

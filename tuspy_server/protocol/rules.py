@@ -1,0 +1,178 @@
+"""Decisions: may this happen to this upload, and how much of it. Time is passed in."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from tuspy_server.config import Config
+from tuspy_server.errors import (
+    AppendForbidden,
+    BodyTooLarge,
+    InconsistentLength,
+    InvalidConcat,
+    InvalidLength,
+    OffsetMismatch,
+    UploadGone,
+    UploadNotFinished,
+    UploadNotFound,
+    UploadTooLarge,
+)
+from tuspy_server.models import Kind, Limits, State, UploadInfo
+from tuspy_server.protocol.intents import Append, Create
+
+TUS = "tus/1.0.0"
+
+
+def ends_by_length(info: UploadInfo) -> bool:
+    """Whether reaching its length completes an upload (tus); RUFH says so explicitly."""
+    return info.protocol == TUS and info.kind is not Kind.FINAL
+
+
+def is_complete(info: UploadInfo) -> bool:
+    """Whether an upload is finished, as far as its record and its bytes tell."""
+    return info.state is State.COMPLETE
+
+
+def is_finishing(info: UploadInfo) -> bool:
+    """Whether all bytes are there and the rest of the end is still to be done; never removed by a sweep."""
+    return info.state is State.FINISHING or (info.state is State.OPEN and ends_by_length(info) and info.is_full)
+
+
+def is_unassembled(info: UploadInfo) -> bool:
+    """Whether a final upload still waits for its parts."""
+    return info.kind is Kind.FINAL and info.state is State.OPEN
+
+
+def is_expired(info: UploadInfo, now: datetime) -> bool:
+    """Whether an unfinished upload's time is over. Finished and finishing ones never expire."""
+    return (
+        info.expires is not None
+        and info.expires <= now
+        and info.state in (State.OPEN, State.FAILED)
+        and not is_finishing(info)
+    )
+
+
+def check_available(info: UploadInfo, now: datetime) -> None:
+    """Raise UploadGone for what no longer answers."""
+    if info.state in (State.GONE, State.FAILED) or is_expired(info, now):
+        raise UploadGone
+
+
+def check_principal(info: UploadInfo, principal: str | None) -> None:
+    """Another principal's upload does not exist (SEC18: 404, not 403)."""
+    if info.principal is not None and info.principal != principal:
+        raise UploadNotFound
+
+
+def limits_for(config: Config, max_size: int | None) -> Limits:
+    """The limits a new upload is created with."""
+    return Limits(
+        max_size=max_size,
+        min_size=config.min_size,
+        max_append_size=config.max_append_size,
+        min_append_size=config.min_append_size,
+        max_age=config.expires_after,
+        sliding=config.sliding,
+    )
+
+
+def expiry(limits: Limits, now: datetime) -> datetime | None:
+    """When an upload that was created, or touched, now runs out."""
+    return None if limits.max_age is None else now + timedelta(seconds=limits.max_age)
+
+
+def check_create(intent: Create, limits: Limits) -> None:
+    """Raise UploadTooLarge for sizes that are known to be too large before a byte is read."""
+    size = intent.content.size or 0
+    if intent.length is not None and size > intent.length:
+        raise BodyTooLarge
+    if limits.max_size is not None and max(intent.length or 0, size) > limits.max_size:
+        raise UploadTooLarge
+
+
+def room(info: UploadInfo) -> int | None:
+    """How many bytes an upload may still take; None where nothing bounds it."""
+    if info.length is not None:
+        return info.length - info.offset
+    return None if info.limits.max_size is None else max(0, info.limits.max_size - info.offset)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppendPlan:
+    """How an append is to be carried out: `declare` is a length to record first."""
+
+    declare: int | None = None
+
+
+def plan_append(intent: Append, info: UploadInfo, now: datetime) -> AppendPlan:
+    """Check everything that can be checked before a byte of the body is read."""
+    check_available(info, now)
+    if info.kind is Kind.FINAL:
+        raise AppendForbidden
+    if intent.offset != info.offset:
+        raise OffsetMismatch(expected=info.offset, provided=intent.offset)
+    declare = _declared(intent, info)
+    length = info.length if declare is None else declare
+    size = intent.content.size or 0
+    if length is not None and size > length - info.offset:
+        raise BodyTooLarge
+    if info.limits.max_size is not None and info.offset + size > info.limits.max_size:
+        raise UploadTooLarge
+    return AppendPlan(declare=declare)
+
+
+def _declared(intent: Append, info: UploadInfo) -> int | None:
+    if intent.length is None or intent.length == info.length:
+        return None
+    if info.length is not None:
+        raise InconsistentLength
+    if intent.length < info.offset:
+        raise InvalidLength
+    if info.limits.max_size is not None and intent.length > info.limits.max_size:
+        raise UploadTooLarge
+    return intent.length
+
+
+def plan_concat(parts: Sequence[UploadInfo], limits: Limits, now: datetime, *, may_wait: bool) -> int | None:
+    """The length of a final upload; None while a part's is unknown.
+
+    `may_wait` says whether unfinished parts are allowed (concatenation-unfinished). Every listed part counts,
+    also one listed twice (SEC7), so the maximum holds for what is really stored.
+    """
+    for part in parts:
+        check_available(part, now)
+        if part.kind is not Kind.PARTIAL:
+            raise InvalidConcat("only partial uploads can be concatenated")
+        if not may_wait and not is_complete(part):
+            raise UploadNotFinished
+    lengths = [part.length for part in parts]
+    known = sum(length for length in lengths if length is not None)
+    if limits.max_size is not None and known > limits.max_size:
+        raise UploadTooLarge
+    return None if None in lengths else known
+
+
+def final_id(intent: Create, principal: str | None, attempt: int) -> str:
+    """The id of a final upload: the same request by the same principal names the same upload, so that a lost
+    201 can be asked for again. As unguessable as the parts' ids it is made from."""
+    told = [principal or "", intent.raw_metadata or "", str(attempt), *intent.parts]
+    return hashlib.sha256("\0".join(told).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def is_same_final(intent: Create, info: UploadInfo, principal: str | None) -> bool:
+    """Whether an existing upload is what this request asks for."""
+    return (
+        info.kind is Kind.FINAL
+        and info.parts == intent.parts
+        and info.raw_metadata == intent.raw_metadata
+        and info.principal == principal
+    )
+
+
+def delivery_id(upload_id: str, hook: str) -> str:
+    """The same for every delivery of one event, also after a crash."""
+    return hashlib.sha256(f"{upload_id}\0{hook}".encode()).hexdigest()[:32]
