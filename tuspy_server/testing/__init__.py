@@ -1,0 +1,6 @@
+"""Conformance suites for stores and lockers; subclass them beside your own back end. Needs pytest."""
+
+from tuspy_server.testing.colours import AsyncStore
+from tuspy_server.testing.stores import StoreSuite
+
+__all__ = ["AsyncStore", "StoreSuite"]
