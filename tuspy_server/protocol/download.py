@@ -33,7 +33,7 @@ class DownloadPlan:
     """An answer without its body, and the bytes that make it; None for an answer that has none."""
 
     response: Response
-    bytes: ByteRange | None
+    span: ByteRange | None
 
 
 def etag_of(info: UploadInfo) -> str:
@@ -47,13 +47,13 @@ def plan_download(request: Request, info: UploadInfo) -> DownloadPlan:
     etag = etag_of(info)
     headers = [*representation_headers(info), ("ETag", quote_etag(etag)), ("Accept-Ranges", "bytes")]
     if _is_fresh(request, etag):
-        return DownloadPlan(response=Response(status=304, headers=tuple(headers)), bytes=None)
+        return DownloadPlan(response=Response(status=304, headers=tuple(headers)), span=None)
     found = _requested(request, info.length, etag)
     part = found or ByteRange(0, info.length)
     headers.append(("Content-Length", str(part.size)))
     if found is not None:
         headers.append(("Content-Range", f"bytes {part.start}-{part.stop - 1}/{info.length}"))
-    return DownloadPlan(response=Response(status=206 if found else 200, headers=tuple(headers)), bytes=part)
+    return DownloadPlan(response=Response(status=206 if found else 200, headers=tuple(headers)), span=part)
 
 
 def _is_fresh(request: Request, etag: str) -> bool:

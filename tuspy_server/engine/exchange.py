@@ -1,0 +1,59 @@
+"""What belongs to one request on its way through the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tuspy_server.config import Config
+from tuspy_server.engine.body import Body
+from tuspy_server.engine.downloading import Download
+from tuspy_server.hooks.events import Hooks
+from tuspy_server.models import HookEvent, Request, Response, UploadInfo
+from tuspy_server.protocol.dialect import Call, Dialect
+from tuspy_server.protocol.resolve import url_of
+from tuspy_server.protocol.rules import delivery_id
+
+if TYPE_CHECKING:
+    from tuspy_server.runtime import Runtime
+
+After = Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """An answer. `after` must be awaited once it was sent, or could not be; it holds the lock until then."""
+
+    response: Response
+    download: Download | None = None
+    after: After | None = None
+    failed: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class Exchange:
+    """One request being carried out. `upload` is the record as it was last seen, for the answer's fields."""
+
+    call: Call
+    dialect: Dialect
+    body: Body
+    runtime: Runtime
+    hooks: Hooks
+    upload: UploadInfo | None = None
+
+    @property
+    def request(self) -> Request:
+        return self.call.request
+
+    @property
+    def config(self) -> Config:
+        return self.call.config
+
+    def url_of(self, upload_id: str) -> str:
+        return url_of(self.request, upload_id, self.config)
+
+    def event(self, hook_type: str, upload: UploadInfo) -> HookEvent:
+        return HookEvent(
+            type=hook_type, upload=upload, request=self.request, delivery_id=delivery_id(upload.id, hook_type)
+        )

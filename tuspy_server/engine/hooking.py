@@ -1,0 +1,57 @@
+"""Running hooks: what may change an upload, and what only informs."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+from tuspy_server.engine.exchange import Exchange
+from tuspy_server.errors import StopUpload, StoreFailed
+from tuspy_server.models import HookResult, Response, UploadInfo
+from tuspy_server.protocol.resolve import is_valid_id
+
+log = logging.getLogger("tuspy_server")
+
+
+def apply(info: UploadInfo, result: HookResult) -> UploadInfo:
+    """The record with a hook's changes. A hook that chooses an impossible id is the app's fault: StoreFailed."""
+    if result.id is not None:
+        if not is_valid_id(result.id):
+            raise StoreFailed(f"a hook chose {result.id!r}, which cannot be an upload id")
+        info = replace(info, id=result.id)
+    if result.metadata is not None:
+        info = replace(info, metadata=dict(result.metadata))
+    if result.server_metadata is not None:
+        info = replace(info, server_metadata=dict(result.server_metadata))
+    if result.storage is not None:
+        info = replace(info, storage=dict(result.storage))
+    return info
+
+
+async def decide(exchange: Exchange, hook_type: str, info: UploadInfo) -> tuple[UploadInfo, Response | None]:
+    """Run the `pre_` hooks of one event: each sees the changes of those before it, the last answer counts.
+
+    Whatever they raise goes to the client: RejectUpload as its answer, anything else as an error of the app.
+    """
+    response = None
+    for hook in exchange.hooks.of(hook_type):
+        result: HookResult | None = await exchange.runtime.ask(hook, exchange.event(hook_type, info))
+        if result is not None:
+            info = apply(info, result)
+            response = result.response or response
+    return info, response
+
+
+async def inform(exchange: Exchange, hook_type: str, info: UploadInfo) -> None:
+    """Run the `post_` hooks of one event; what they raise is logged and changes nothing.
+
+    StopUpload is passed on, for `post_receive`; elsewhere there is nothing left to stop.
+    """
+    for hook in exchange.hooks.of(hook_type):
+        try:
+            await exchange.runtime.inform(hook, exchange.event(hook_type, info), exchange.config.hook_timeout)
+        except StopUpload:
+            if hook_type == "post_receive":
+                raise
+        except Exception:
+            log.exception("hook %s failed", hook_type)

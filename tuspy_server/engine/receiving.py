@@ -1,0 +1,141 @@
+"""From a body into a store: batches in, a durable offset out, and nothing that arrived is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from tuspy_server.engine.exchange import Exchange
+from tuspy_server.engine.hooking import inform
+from tuspy_server.engine.locking import Locked
+from tuspy_server.errors import BodyTooLarge, ChecksumMismatch, LockLost, StoreError, TusError
+from tuspy_server.interfaces import StagedWriter, Writer
+from tuspy_server.models import Checksum, UploadInfo
+from tuspy_server.protocol import rules
+from tuspy_server.protocol.checksums import Hasher, hasher, matches
+
+
+async def receive(
+    exchange: Exchange, info: UploadInfo, held: Locked, checksum: Checksum | None
+) -> tuple[UploadInfo, TusError | None]:
+    """Append the exchange's body to the upload; returns it with its new offset, and what ended the body early.
+
+    With a checksum all bytes count or none: an interrupted or mismatching body is discarded.
+    Raises LockLost, after which nothing was written, closed or discarded any more.
+    """
+    if checksum is None:
+        return await _append(exchange, info, held)
+    return await _append_staged(exchange, info, held, checksum)
+
+
+async def _append(exchange: Exchange, info: UploadInfo, held: Locked) -> tuple[UploadInfo, TusError | None]:
+    runtime = exchange.runtime
+    writer = await runtime.open(info, held.fence)
+    poured = _Pour(exchange, info, held, writer)
+    try:
+        failure = await poured.run()
+    except BaseException:
+        # Cancelled in the middle of the body: hand over what has arrived, then let go.
+        await poured.rescue()
+        await _close(exchange, writer, held)
+        raise
+    offset, closing_failure = await _close(exchange, writer, held)
+    return replace(info, offset=info.offset if offset is None else offset), failure or closing_failure
+
+
+async def _close(exchange: Exchange, writer: Writer, held: Locked) -> tuple[int | None, TusError | None]:
+    held.check()
+    try:
+        return await exchange.runtime.close(writer), None
+    except StoreError as exc:
+        return None, exc
+
+
+async def _append_staged(
+    exchange: Exchange, info: UploadInfo, held: Locked, checksum: Checksum
+) -> tuple[UploadInfo, TusError | None]:
+    runtime = exchange.runtime
+    writer: StagedWriter = await runtime.stage(info, held.fence)
+    computed = hasher(checksum.algorithm)
+    try:
+        failure = await _Pour(exchange, info, held, writer, computed).run()
+    except BaseException:
+        held.check()
+        await runtime.discard(writer)
+        raise
+    held.check()
+    if failure is None and not matches(checksum, computed):
+        failure = ChecksumMismatch()
+    if failure is not None:
+        await runtime.discard(writer)
+        return info, failure
+    return replace(info, offset=await runtime.close(writer)), None
+
+
+class _Pour:
+    """One body on its way into one writer."""
+
+    def __init__(
+        self, exchange: Exchange, info: UploadInfo, held: Locked, writer: Writer, computed: Hasher | None = None
+    ) -> None:
+        self._exchange = exchange
+        self._info = info
+        self._held = held
+        self._writer = writer
+        self._hashers = () if computed is None else (computed,)
+        self._room = rules.room(info)
+        self._received = 0
+        self._watched = bool(exchange.hooks.of("post_receive"))
+        self._next_report = exchange.runtime.monotonic() + exchange.config.post_receive_interval
+
+    async def run(self) -> TusError | None:
+        """Write until the body ends; returns what ended it early."""
+        try:
+            while (chunks := await self._exchange.body.read()) is not None:
+                await self._write(chunks)
+                await self._report()
+        except LockLost:
+            raise
+        except TusError as exc:
+            return exc
+        return None
+
+    async def rescue(self) -> None:
+        """Write what the body gathered before its reader was cancelled; a store failure changes nothing now."""
+        chunks = self._exchange.body.take()
+        if chunks:
+            try:
+                await self._write(chunks)
+            except TusError as exc:
+                if isinstance(exc, LockLost):
+                    raise
+
+    async def _write(self, chunks: Sequence[bytes]) -> None:
+        fitting = chunks if self._room is None else _fit(chunks, self._room - self._received)
+        size = sum(map(len, fitting))
+        if size:
+            self._held.check()
+            await self._exchange.runtime.write(self._writer, fitting, self._hashers)
+            self._received += size
+        if fitting is not chunks:
+            raise BodyTooLarge
+
+    async def _report(self) -> None:
+        if not self._watched or self._exchange.runtime.monotonic() < self._next_report:
+            return
+        seen = replace(self._info, offset=self._info.offset + self._received)
+        await inform(self._exchange, "post_receive", seen)
+        self._next_report = self._exchange.runtime.monotonic() + self._exchange.config.post_receive_interval
+
+
+def _fit(chunks: Sequence[bytes], room: int) -> Sequence[bytes]:
+    """The prefix of a batch that fits; the very same object if all of it does."""
+    if sum(map(len, chunks)) <= room:
+        return chunks
+    fitting: list[bytes] = []
+    for chunk in chunks:
+        fitting.append(chunk[:room])
+        room -= len(fitting[-1])
+        if not room:
+            break
+    return fitting
