@@ -19,6 +19,8 @@ _FLOCK = struct.Struct("@hhqqi4x")
 class _OpenFile:
     """An open file description of our own: the kernel knows lock owners by it."""
 
+    fd = -1
+
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
