@@ -115,7 +115,7 @@ def _upload(event: HookEvent, storage: Mapping[str, str]) -> dict[str, object]:
         "RawMetaData": info.raw_metadata,
         "ServerMetaData": _texts(info.server_metadata),
         "Principal": None if info.principal is None else text(info.principal),
-        "Expires": _moment(info),
+        "ExpiresAt": _moment(info),
     }
 
 
