@@ -95,6 +95,11 @@ class Composer:
         return bool(getattr(self.store, "slides", False))
 
     @property
+    def is_local(self) -> bool:
+        """Whether store and locker say that they reach no further than this machine."""
+        return bool(getattr(self.store, "is_local", False)) and bool(getattr(self.locker, "is_local", False))
+
+    @property
     def is_blocking(self) -> bool:
         """Whether every member is written with `def`, so that a request can run in one thread to its end."""
         members: list[tuple[object, tuple[str, ...]]] = [

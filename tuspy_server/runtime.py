@@ -12,7 +12,9 @@ level-triggered, so an unshielded await in a `finally` would raise again and lea
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
+import contextlib
 import inspect
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
@@ -25,6 +27,7 @@ import anyio
 import anyio.from_thread
 import anyio.lowlevel
 import anyio.to_thread
+import sniffio
 
 from tuspy_server.composer import Composer
 from tuspy_server.errors import NotSupported
@@ -138,6 +141,23 @@ class LoopCaller:
         await anyio.sleep(seconds)
 
 
+def thread_safe_call() -> Callable[[Callable[[], object]], None]:
+    """A function that runs another on the loop this is called on, from any thread; nothing once the loop is gone."""
+    call_soon: Callable[[Callable[[], object]], object]
+    if sniffio.current_async_library() == "trio":
+        import trio
+
+        call_soon = trio.lowlevel.current_trio_token().run_sync_soon
+    else:
+        call_soon = asyncio.get_running_loop().call_soon_threadsafe
+
+    def call(function: Callable[[], object]) -> None:
+        with contextlib.suppress(RuntimeError):
+            call_soon(function)
+
+    return call
+
+
 class InlineCaller:
     """Calls members in the thread it is used in; async ones through a portal to a loop in another thread.
 
@@ -246,6 +266,12 @@ class Runtime:
         if isinstance(pieces, AsyncIterator):
             return cast("bytes | None", await self.caller.call(Lane.BODY, _next_async, pieces))
         return cast("bytes | None", await self.caller.call(Lane.BODY, next, pieces, None))
+
+    async def drop(self, pieces: Iterator[bytes] | AsyncIterator[bytes]) -> None:
+        """End a download before, or at, its end; what it holds open is closed."""
+        close = getattr(pieces, "aclose", None) or getattr(pieces, "close", None)
+        if close is not None:
+            await self.caller.call(Lane.CONTROL, close)
 
     async def try_lock(
         self, upload_id: str, on_release_requested: Callable[[], None], on_lost: Callable[[], None]

@@ -33,13 +33,17 @@ class Buffered:
 
     def __init__(self, chunks: Sequence[bytes], *, cut: bool = False) -> None:
         self._chunks = chunks
-        self._cut = cut
+        self.cut = cut
+
+    def peek(self) -> Sequence[bytes]:
+        """What `take` would hand over."""
+        return self._chunks
 
     async def read(self) -> Sequence[bytes] | None:
         chunks = self.take()
         if chunks:
             return chunks
-        if self._cut:
+        if self.cut:
             raise BodyInterrupted
         return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from tuspy_server.models import ByteRange, UploadInfo
@@ -20,6 +21,14 @@ class Download:
     span: ByteRange
     first: bytes
     rest: Iterator[bytes] | AsyncIterator[bytes]
+
+    def path(self, store: object) -> PurePath | None:
+        """The file that holds exactly these bytes, where the store has one."""
+        path_of = getattr(store, "path", None)
+        if not callable(path_of) or self.span.size != self.info.length:
+            return None
+        found: PurePath = path_of(self.info)
+        return found
 
 
 async def open_download(runtime: Runtime, info: UploadInfo, wanted: ByteRange) -> Download:

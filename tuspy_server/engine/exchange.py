@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tuspy_server.config import Config
 from tuspy_server.engine.body import Body
@@ -18,7 +18,7 @@ from tuspy_server.protocol.rules import delivery_id
 if TYPE_CHECKING:
     from tuspy_server.runtime import Runtime
 
-After = Callable[[], Awaitable[None]]
+After = Callable[[], Coroutine[Any, Any, None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar
 
 from tuspy_server.models import HookEvent, HookResult, Request, Response
 
@@ -79,5 +79,5 @@ def _several(given: C | Iterable[C] | None) -> tuple[C, ...]:
     if given is None:
         return ()
     if callable(given):
-        return (cast(C, given),)
+        return (given,)
     return tuple(given)
