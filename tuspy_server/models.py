@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum
 from types import MappingProxyType
 
 EMPTY: Mapping[str, str] = MappingProxyType({})
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def empty() -> Mapping[str, str]:
+    """The default of mappings (3.11 takes no unhashable default)."""
+    return EMPTY
+
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -81,8 +87,8 @@ class UploadInfo:
     offset: int = 0
     state: State = State.OPEN
     kind: Kind = Kind.REGULAR
-    metadata: Mapping[str, str] = EMPTY
-    server_metadata: Mapping[str, str] = EMPTY
+    metadata: Mapping[str, str] = field(default_factory=empty)
+    server_metadata: Mapping[str, str] = field(default_factory=empty)
     raw_metadata: str | None = None
     raw_concat: str | None = None
     parts: tuple[str, ...] = ()
@@ -92,7 +98,7 @@ class UploadInfo:
     expires: datetime | None = None
     limits: Limits = NO_LIMITS
     principal: str | None = None
-    storage: Mapping[str, str] = EMPTY
+    storage: Mapping[str, str] = field(default_factory=empty)
     origin: StoredRequest | None = None
     response: StoredResponse | None = None
     undelivered: tuple[str, ...] = ()

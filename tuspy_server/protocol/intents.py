@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from tuspy_server.models import EMPTY, Checksum, Kind, StoredRequest
+from tuspy_server.models import Checksum, Kind, StoredRequest, empty
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,7 @@ class Create:
     protocol: str
     length: int | None
     content: Content = NO_CONTENT
-    metadata: Mapping[str, str] = EMPTY
+    metadata: Mapping[str, str] = field(default_factory=empty)
     raw_metadata: str | None = None
     kind: Kind = Kind.REGULAR
     raw_concat: str | None = None
