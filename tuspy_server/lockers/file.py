@@ -12,18 +12,16 @@ from collections.abc import Callable, Collection, Iterable
 from hashlib import blake2b
 from pathlib import Path
 from typing import Protocol, cast
-from weakref import WeakSet
 
 from tuspy_server.errors import LockerUnavailable
 from tuspy_server.interfaces import DataStore
 from tuspy_server.lockers.lock_files import LockFiles
+from tuspy_server.lockers.worker import Worker, start_anew_after_fork
 
 _log = logging.getLogger("tuspy_server")
 
 _WATCH_INTERVAL = 0.05
 _WISH_PERIOD = 0.5
-_LINGER = 1.0
-_PARKED_LIFETIME = 60.0
 _KEYS = 2**62 - 1
 _NO_SUCH_LOCKS = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOLCK})
 
@@ -96,14 +94,13 @@ class FileLocker:
 
     _held: dict[int, FileLock]
     _wishes: dict[int, float]
-    _watcher: threading.Thread | None
-    _parked: bool
+    _watcher: Worker
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         """Make `directory` if it is missing. Raises OSError if no lock file can be made in it."""
         self._files = _choose_files(Path(directory))
         self._start_anew()
-        _lockers.add(self)
+        start_anew_after_fork(self)
 
     @classmethod
     def for_store(cls, store: DataStore) -> FileLocker:
@@ -120,7 +117,7 @@ class FileLocker:
             with self._mutex:
                 if key in self._held:
                     return None
-                self._watch()
+                self._watcher.wake()
                 if not self._acquire(key, lost):
                     return None
                 if key in self._wishes:
@@ -144,7 +141,7 @@ class FileLocker:
 
     def _wish(self, key: int) -> None:
         try:
-            self._watch()
+            self._watcher.wake()
             if self._files.want(key):
                 self._wishes[key] = time.monotonic() + _WISH_PERIOD
         except (OSError, RuntimeError) as exc:
@@ -171,29 +168,8 @@ class FileLocker:
         del self._wishes[key]
         self._files.unwant(key)
 
-    def _watch(self) -> None:
-        """See to it that the watching thread runs: started once, it lingers and parks rather than ends."""
-        if self._watcher is None:
-            watcher = threading.Thread(target=self._run_watcher, name="tus-file-locker", daemon=True)
-            watcher.start()
-            self._watcher = watcher
-        elif self._parked:
-            self._parked = False
-            self._wake.set()
-
-    def _run_watcher(self) -> None:
-        busy_at = time.monotonic()
-        while True:
-            if self._look():
-                busy_at = time.monotonic()
-            elif time.monotonic() - busy_at > _LINGER:
-                if not self._park():
-                    return
-                busy_at = time.monotonic()
-            time.sleep(_WATCH_INTERVAL)
-
-    def _look(self) -> bool:
-        """One round of the watcher; False if there was nothing to watch for."""
+    def _look(self) -> float | None:
+        """One round of the watcher; None if there was nothing to watch for."""
         asked: list[FileLock] = []
         lost: list[FileLock] = []
         with self._mutex:
@@ -207,37 +183,21 @@ class FileLocker:
             busy = bool(self._held or self._wishes)
         _call_each(lock.on_lost for lock in lost)
         _call_each(lock.on_release_requested for lock in asked)
-        return busy
+        return _WATCH_INTERVAL if busy else None
 
     def _look_after_wishes(self) -> None:
         now = time.monotonic()
         for key in [key for key, end in self._wishes.items() if end <= now]:
             self._drop_wish(key)
 
-    def _park(self) -> bool:
-        """Wait until there is something to watch; False if the thread has waited long enough to end."""
-        with self._mutex:
-            if self._held or self._wishes:
-                return True
-            self._wake.clear()
-            self._parked = True
-        self._wake.wait(_PARKED_LIFETIME)
-        with self._mutex:
-            if not self._parked:
-                return True
-            self._parked = False
-            self._watcher = None
-            return False
-
     def _start_anew(self) -> None:
         self._held = {}
         self._wishes = {}
         self._mutex = threading.Lock()
-        self._wake = threading.Event()
-        self._parked = False
-        self._watcher = None
+        self._watcher = Worker("tus-file-locker", self._look)
 
-    def _start_anew_in_child(self) -> None:
+    def start_anew_in_child(self) -> None:
+        """What the parent holds stays its own: nothing is held here, and no open file is shared."""
         self._files.forget()
         self._start_anew()
 
@@ -279,15 +239,3 @@ def _call_each(callbacks: Iterable[Callable[[], None]]) -> None:
             callback()
         except Exception:
             _log.exception("a lock's callback failed")
-
-
-_lockers: WeakSet[FileLocker] = WeakSet()
-
-
-def _start_all_anew_in_child() -> None:
-    for locker in _lockers:
-        locker._start_anew_in_child()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_start_all_anew_in_child)

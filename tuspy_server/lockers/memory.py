@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable
 from itertools import count
-from weakref import WeakSet
 
 from tuspy_server.interfaces import DataStore
+from tuspy_server.lockers.worker import start_anew_after_fork
 
 
 class MemoryLock:
@@ -52,7 +51,7 @@ class MemoryLocker:
         self._held: dict[str, MemoryLock] = {}
         self._mutex = threading.Lock()
         self._tokens = count(1)
-        _lockers.add(self)
+        start_anew_after_fork(self)
 
     @classmethod
     def for_store(cls, store: DataStore) -> MemoryLocker:
@@ -76,16 +75,7 @@ class MemoryLocker:
         if lock is not None:
             lock.request_release()
 
-
-_lockers: WeakSet[MemoryLocker] = WeakSet()
-
-
-def _start_anew_in_child() -> None:
-    """What the parent's threads hold is not the child's, nor is a mutex that one of them had at the fork."""
-    for locker in _lockers:
-        locker._held = {}
-        locker._mutex = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_start_anew_in_child)
+    def start_anew_in_child(self) -> None:
+        """What the parent's threads hold is not the child's, nor is a mutex that one of them had at the fork."""
+        self._held = {}
+        self._mutex = threading.Lock()

@@ -1,0 +1,99 @@
+"""What lockers share about threads and forks."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import Protocol
+from weakref import WeakSet
+
+_LINGER = 1.0
+_LINGER_INTERVAL = 0.05
+_PARKED_LIFETIME = 60.0
+
+
+class Worker:
+    """One daemon thread that calls `step` while there is something to do.
+
+    `step` returns the seconds until it wants to be called again, or None if there is nothing to do. After a
+    second of that the thread parks, and after a minute of being parked it ends. It must not raise.
+    """
+
+    def __init__(self, name: str, step: Callable[[], float | None]) -> None:
+        self._name = name
+        self._step = step
+        self._mutex = threading.Lock()
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.parked = False
+
+    def wake(self) -> None:
+        """Have `step` called soon, from a new thread if there is none. Cheap while the worker works.
+
+        Call it after there is something to do, or the thread may park again at once. Raises RuntimeError if
+        no thread can be started.
+        """
+        if self._thread is not None and not self.parked:
+            return
+        with self._mutex:
+            if self._thread is None:
+                thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                thread.start()
+                self._thread = thread
+            self._wake.set()
+
+    def _run(self) -> None:
+        worked_at = time.monotonic()
+        while True:
+            pause = self._step()
+            if pause is not None:
+                worked_at = time.monotonic()
+            elif time.monotonic() - worked_at < _LINGER:
+                pause = _LINGER_INTERVAL
+            elif self._park():
+                worked_at = time.monotonic()
+                continue
+            else:
+                return
+            time.sleep(pause)
+
+    def _park(self) -> bool:
+        """Wait for `wake`; False if nothing came and the thread has to end.
+
+        `parked` is set before the last look at the work: whoever brings some either is seen by it or sees `parked`.
+        """
+        self._wake.clear()
+        self.parked = True
+        if self._step() is None and not self._wake.wait(_PARKED_LIFETIME):
+            with self._mutex:
+                if not self._wake.is_set():
+                    self._thread = None
+                    self.parked = False
+                    return False
+        self.parked = False
+        return True
+
+
+class Forkable(Protocol):
+    """Something that must not share locks, threads and connections with a forked child."""
+
+    def start_anew_in_child(self) -> None: ...
+
+
+_forkables: WeakSet[Forkable] = WeakSet()
+
+
+def start_anew_after_fork(forkable: Forkable) -> None:
+    """Have `start_anew_in_child` called in every child that this process forks, as long as the object lives."""
+    _forkables.add(forkable)
+
+
+def _start_all_anew() -> None:
+    for forkable in list(_forkables):
+        forkable.start_anew_in_child()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_all_anew)
