@@ -23,6 +23,7 @@ import anyio.to_thread
 from tuspy_server.composer import Composer
 from tuspy_server.config import Config
 from tuspy_server.engine import EMPTY_BODY, Begun, Buffered, Download, Engine, Reply, WouldWait
+from tuspy_server.engine.sweeping import Swept, sweep
 from tuspy_server.errors import BodyInterrupted, ReadTimeout, ShuttingDown, TusError
 from tuspy_server.gauge import Gauge
 from tuspy_server.hooks.events import Hooks
@@ -78,6 +79,10 @@ class ASGIApp:
         self._stopping = True
         for body in tuple(self._running):
             body.interrupt(ShuttingDown())
+
+    async def sweep(self, *, dry_run: bool = False) -> list[Swept]:
+        """Remove what has expired and take up what a crash left at its end; run it every now and then."""
+        return await sweep(self.engine, self._runtime, dry_run=dry_run)
 
     async def _live(self, receive: Receive, send: Send) -> None:
         while True:

@@ -17,7 +17,7 @@ import concurrent.futures
 import contextlib
 import inspect
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from datetime import UTC, datetime
 from enum import Enum
 from functools import lru_cache, partial
@@ -261,6 +261,15 @@ class Runtime:
     async def discard(self, writer: StagedWriter) -> None:
         await self.caller.call(Lane.BODY, writer.discard)
 
+    async def expired(self) -> list[UploadInfo]:
+        """What the store lists as expired by now; nothing for a store that cannot."""
+        if self.composer.expirer is None:
+            return []
+        found = self.composer.expirer.expired(self.now())
+        if isinstance(found, AsyncIterable):
+            return cast("list[UploadInfo]", await self.caller.call(Lane.CONTROL, _listed, found))
+        return cast("list[UploadInfo]", await self.caller.call(Lane.CONTROL, list, found))
+
     async def next_piece(self, pieces: Iterator[bytes] | AsyncIterator[bytes]) -> bytes | None:
         """The next piece of a download, None at its end."""
         if isinstance(pieces, AsyncIterator):
@@ -300,6 +309,10 @@ def _hash_and_write(writer: Writer, chunks: Sequence[bytes], hashers: Sequence[H
         for chunk in chunks:
             hasher.update(chunk)
     return writer.write(chunks)
+
+
+async def _listed(found: AsyncIterable[UploadInfo]) -> list[UploadInfo]:
+    return [info async for info in found]
 
 
 async def _next_async(pieces: AsyncIterator[bytes]) -> bytes | None:

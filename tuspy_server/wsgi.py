@@ -19,6 +19,7 @@ from werkzeug.wsgi import get_path_info
 from tuspy_server.composer import Composer
 from tuspy_server.config import Config
 from tuspy_server.engine import EMPTY_BODY, Begun, Download, Engine, Reply
+from tuspy_server.engine.sweeping import Swept, sweep
 from tuspy_server.errors import BodyInterrupted, LengthRequired, ReadTimeout, ShuttingDown, TusError
 from tuspy_server.hooks.events import Hooks
 from tuspy_server.interfaces import DataStore
@@ -79,6 +80,10 @@ class WSGIApp:
         self._stopping = True
         for body in tuple(self._running):
             body.interrupt(ShuttingDown())
+
+    def sweep(self, *, dry_run: bool = False) -> list[Swept]:
+        """Remove what has expired and take up what a crash left at its end; run it every now and then."""
+        return run_sync(sweep(self.engine, self._runtime, dry_run=dry_run))
 
     def _respond(
         self, begun: Begun, reply: Reply, environ: Environ, start_response: StartResponse, body: StreamBody

@@ -146,6 +146,18 @@ class Engine:
             case _:
                 assert_never(intent)
 
+    def own_exchange(self, runtime: Runtime) -> Exchange:
+        """An exchange that no request caused, for the sweep."""
+        begun = self.begin(Request(method="OPTIONS", url="", path=self.config.base_path))
+        return Exchange(call=begun.call, dialect=begun.dialect, body=EMPTY_BODY, runtime=runtime, hooks=self.hooks)
+
+    async def take_up(self, exchange: Exchange, info: UploadInfo, held: Locked) -> None:
+        """Finish what is finishing and deliver what is owed. Requires the lock."""
+        info = await self._ended(exchange, info, held)
+        after = deliver(exchange, info, held)
+        if after is not None:
+            await after()
+
     # Creation
 
     async def _create(self, exchange: Exchange, intent: Create) -> Reply:
@@ -162,7 +174,7 @@ class Engine:
                 info, failure = await receive(exchange, info, held, intent.checksum)
                 exchange.upload = info
             if isinstance(failure, ChecksumMismatch | BodyTooLarge):
-                await self._remove(exchange, info, held)
+                await self.remove(exchange, info, held)
                 exchange.upload = None
                 raise failure
             info = await self._conclude(exchange, intent, info, held, failure)
@@ -280,7 +292,7 @@ class Engine:
     ) -> UploadInfo:
         """What follows the body: a later expiry, a stop, the end of the upload."""
         if isinstance(failure, StopUpload) and failure.terminate:
-            await self._remove(exchange, info, held)
+            await self.remove(exchange, info, held)
             raise failure
         if isinstance(failure, StopUpload | StoreError):
             return info
@@ -356,7 +368,7 @@ class Engine:
         async with self._locked(exchange, intent.id) as held:
             info = await self._load(exchange, intent.id)
             info, response = await decide(exchange, "pre_terminate", info)
-            await self._remove(exchange, info, held)
+            await self.remove(exchange, info, held)
 
         async def after() -> None:
             await inform(exchange, "post_terminate", info)
@@ -364,7 +376,7 @@ class Engine:
         terminated = exchange.dialect.terminated(exchange.call)
         return Reply(response=merge(terminated, response), after=after if self.hooks.of("post_terminate") else None)
 
-    async def _remove(self, exchange: Exchange, info: UploadInfo, held: Locked) -> None:
+    async def remove(self, exchange: Exchange, info: UploadInfo, held: Locked) -> None:
         if self.composer.terminater is not None:
             held.check()
             until = exchange.runtime.now() + timedelta(seconds=self.config.tombstone_period)
