@@ -5,12 +5,82 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from tuspy_server.engine.exchange import Exchange
-from tuspy_server.engine.finishing import Backoff, finish, settled
+from tuspy_server.engine.creating import new_record
+from tuspy_server.engine.exchange import After, Exchange, Reply
+from tuspy_server.engine.finishing import Backoff, deliver, finish, settled
+from tuspy_server.engine.hooking import decide, inform
 from tuspy_server.engine.locking import Locked
-from tuspy_server.errors import UploadGone
+from tuspy_server.engine.steps import Steps
+from tuspy_server.errors import UploadExists, UploadGone, UploadNotFound
 from tuspy_server.models import State, UploadInfo
 from tuspy_server.protocol import rules
+from tuspy_server.protocol.intents import Create
+from tuspy_server.protocol.merge import merge
+
+_MOST_ATTEMPTS = 100  # finals of the same parts and metadata, each terminated before the next was asked for
+
+
+class _NameUsedUp(Exception):
+    """The earlier final upload of this name was removed; a name is never used again."""
+
+
+async def create_final(steps: Steps, exchange: Exchange, intent: Create) -> Reply:
+    limits = rules.limits_for(steps.config, await steps.max_size(exchange))
+    for part_id in dict.fromkeys(intent.parts):
+        await steps.admit(exchange, part_id)
+    record = replace(new_record(steps, exchange, intent), id=_final_id(steps, exchange, intent, 0), limits=limits)
+    record, response = await decide(exchange, "pre_create", record)
+    chosen = record.id != _final_id(steps, exchange, intent, 0)
+    for attempt in range(1 if chosen else _MOST_ATTEMPTS):
+        if not chosen:
+            record = replace(record, id=_final_id(steps, exchange, intent, attempt))
+        try:
+            info, after = await _make_final(steps, exchange, intent, record)
+            break
+        except _NameUsedUp:
+            continue
+    else:
+        raise UploadGone
+    created = exchange.dialect.created(exchange.call, info, exchange.url_of(info.id), exchange.runtime.now())
+    return Reply(response=merge(merge(created, response), info.response), after=after)
+
+
+def _final_id(steps: Steps, exchange: Exchange, intent: Create, attempt: int) -> str:
+    return rules.final_id(intent, exchange.request.principal, attempt)
+
+
+async def _make_final(
+    steps: Steps, exchange: Exchange, intent: Create, record: UploadInfo
+) -> tuple[UploadInfo, After | None]:
+    """Create and assemble a final upload, or carry on with the one that the same request made before."""
+    runtime = exchange.runtime
+    async with steps.locked(exchange, record.id, *intent.parts) as held:
+        info = await _earlier_final(steps, exchange, intent, record.id)
+        if info is None:
+            parts = await parts_of(exchange, intent.parts)
+            for part in parts:
+                rules.check_principal(part, exchange.request.principal)
+            length = rules.plan_concat(parts, record.limits, runtime.now(), may_wait=True)
+            info = exchange.upload = await runtime.create(replace(record, length=length))
+            await inform(exchange, "post_create", info)
+        if rules.is_unassembled(info):
+            parts = await parts_of(exchange, intent.parts)
+            await wait_for_parts(exchange, info, parts)
+            info = await assemble(exchange, info, parts, held, steps.backoff)
+        info = await steps.ended(exchange, info, held)
+        return info, deliver(exchange, info, held)
+
+
+async def _earlier_final(steps: Steps, exchange: Exchange, intent: Create, upload_id: str) -> UploadInfo | None:
+    try:
+        info = await steps.load(exchange, upload_id)
+    except UploadGone as exc:
+        raise _NameUsedUp from exc
+    except UploadNotFound:
+        return None
+    if not rules.is_same_final(intent, info, exchange.request.principal):
+        raise UploadExists
+    return info
 
 
 async def parts_of(exchange: Exchange, part_ids: Sequence[str]) -> list[UploadInfo]:

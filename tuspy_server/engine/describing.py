@@ -1,0 +1,78 @@
+"""Where an upload stands, its bytes, its removal, and what the server can do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tuspy_server.engine.concatenating import assemble, parts_of
+from tuspy_server.engine.downloading import open_download
+from tuspy_server.engine.exchange import After, Exchange, Reply
+from tuspy_server.engine.finishing import deliver
+from tuspy_server.engine.hooking import decide, inform
+from tuspy_server.engine.steps import Steps
+from tuspy_server.errors import UploadLocked
+from tuspy_server.models import Response, UploadInfo
+from tuspy_server.protocol import rules
+from tuspy_server.protocol.download import plan_download
+from tuspy_server.protocol.intents import Describe, Fetch, Terminate
+from tuspy_server.protocol.merge import merge
+from tuspy_server.protocol.tus1 import discovery
+
+
+async def describe(steps: Steps, exchange: Exchange, intent: Describe) -> Reply:
+    await steps.admit(exchange, intent.id)
+    info = await steps.load(exchange, intent.id)
+    after: After | None = None
+    if not rules.is_complete(info) or info.undelivered:
+        info, after = await _look_closely(steps, exchange, info)
+    response = exchange.dialect.described(exchange.call, info, exchange.runtime.now())
+    return Reply(response=response, after=after)
+
+
+async def _look_closely(steps: Steps, exchange: Exchange, info: UploadInfo) -> tuple[UploadInfo, After | None]:
+    """Under the lock: ends a running append, so that the offset stands, and takes up what was left undone."""
+    try:
+        async with steps.locked(exchange, info.id, *(info.parts if rules.is_unassembled(info) else ())) as held:
+            info = await steps.load(exchange, info.id)
+            if rules.is_unassembled(info):
+                parts = await parts_of(exchange, info.parts)
+                info = await assemble(exchange, info, parts, held, steps.backoff)
+            info = await steps.ended(exchange, info, held)
+            return info, deliver(exchange, info, held)
+    except UploadLocked:
+        if rules.is_complete(info):  # its holder is delivering what is owed
+            return info, None
+        raise
+
+
+async def terminate(steps: Steps, exchange: Exchange, intent: Terminate) -> Reply:
+    await steps.admit(exchange, intent.id)
+    async with steps.locked(exchange, intent.id) as held:
+        info = await steps.load(exchange, intent.id)
+        info, response = await decide(exchange, "pre_terminate", info)
+        await steps.remove(exchange, info, held)
+
+    async def after() -> None:
+        await inform(exchange, "post_terminate", info)
+
+    terminated = exchange.dialect.terminated(exchange.call)
+    return Reply(response=merge(terminated, response), after=after if steps.hooks.of("post_terminate") else None)
+
+
+async def fetch(steps: Steps, exchange: Exchange, intent: Fetch) -> Reply:
+    await steps.admit(exchange, intent.id)
+    info = await steps.load(exchange, intent.id)
+    if not rules.is_complete(info):
+        state = exchange.dialect.described(exchange.call, info, exchange.runtime.now())
+        return Reply(response=replace(state, status=204))
+    plan = plan_download(exchange.request, info)
+    if plan.span is None or intent.head:
+        return Reply(response=plan.response)
+    opened = await open_download(exchange.runtime, info, plan.span)
+    return Reply(response=plan.response, download=opened)
+
+
+async def discover(steps: Steps, exchange: Exchange) -> Reply:
+    limits = rules.limits_for(steps.config, await steps.max_size(exchange))
+    call = replace(exchange.call, capabilities=replace(exchange.call.capabilities, limits=limits))
+    return Reply(response=Response(status=200, headers=tuple(discovery(call).items())))
