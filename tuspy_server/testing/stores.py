@@ -12,9 +12,7 @@ from tuspy_server.interfaces import DataStore
 from tuspy_server.models import Kind, Limits, State, StoredRequest, StoredResponse, UploadInfo
 from tuspy_server.testing.settled import SettledStore
 from tuspy_server.testing.store_features import FeatureTests
-from tuspy_server.testing.suite import ALL_CAPABILITIES, NOW
-
-SET_BY_THE_STORE = {"offset", "storage", "revision"}
+from tuspy_server.testing.suite import ALL_CAPABILITIES, NOW, SET_BY_THE_STORE, same
 
 FULL_RECORD = UploadInfo(
     id="full-record_1",
@@ -46,11 +44,6 @@ HOSTILE_IDS = (
     *("..", ".", "../up", "a/b", "a\\b", "..\\up", "/etc/passwd", "a/../b", "%2e%2e", "nul\0byte", "line\n", "\n"),
     *("", " ", ".hidden", "~root", "ünï", "\udcff", "x" * 129, "x" * 5000, "C:", "a:b", "a*", "a?"),
 )
-
-
-def same(left: UploadInfo, right: UploadInfo) -> bool:
-    """Whether two records agree in everything that is not the store's own."""
-    return all(getattr(left, f.name) == getattr(right, f.name) for f in fields(left) if f.name not in SET_BY_THE_STORE)
 
 
 class StoreSuite(FeatureTests):

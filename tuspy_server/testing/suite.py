@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from typing import Any, ClassVar, TypeVar
 
@@ -19,6 +19,8 @@ NOW = datetime(2030, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 
 ALL_CAPABILITIES: frozenset[type] = frozenset({Stager, Terminater, Concater, LengthDeferrer, Expirer, Reader})
 
+SET_BY_THE_STORE = {"offset", "storage", "revision"}
+
 Test = TypeVar("Test", bound=Callable[..., None])
 
 
@@ -30,6 +32,11 @@ def needs(*capabilities: type) -> Callable[[Test], Test]:
         return test
 
     return mark
+
+
+def same(left: UploadInfo, right: UploadInfo) -> bool:
+    """Whether two records agree in everything that is not the store's own."""
+    return all(getattr(left, f.name) == getattr(right, f.name) for f in fields(left) if f.name not in SET_BY_THE_STORE)
 
 
 class SuiteBase:
@@ -56,10 +63,9 @@ class SuiteBase:
     def settled(self, store: DataStore, portal: BlockingPortal) -> SettledStore:
         return SettledStore(store, portal)
 
-    def new(self, length: int | None = 10, **fields: Any) -> UploadInfo:
+    def new(self, length: int | None = 10, **changes: Any) -> UploadInfo:
         """A record that is in no store yet."""
-        fields = {"id": secrets.token_hex(16), "created": NOW, **fields}
-        return UploadInfo(length=length, **fields)
+        return replace(UploadInfo(id=secrets.token_hex(16), length=length, created=NOW), **changes)
 
     def append(self, settled: SettledStore, info: UploadInfo, *chunks: bytes) -> UploadInfo:
         """Write one batch with a writer of its own and return `info` with the offset that `close` told."""
@@ -75,9 +81,9 @@ class SuiteBase:
             assert info.offset > before, "an append of all the bytes that are left stored none"
         return info
 
-    def stored(self, settled: SettledStore, data: bytes, **fields: Any) -> UploadInfo:
+    def stored(self, settled: SettledStore, data: bytes, **changes: Any) -> UploadInfo:
         """A new upload of exactly `data`, finished."""
-        info = self.fill(settled, settled.create(self.new(len(data), **fields)), data)
+        info = self.fill(settled, settled.create(self.new(len(data), **changes)), data)
         settled.finish(info)
         return info
 

@@ -1,0 +1,488 @@
+"""Uploads as files in a directory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from datetime import datetime, timedelta
+from functools import wraps
+from pathlib import Path
+from typing import Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar
+
+from tuspy_server.errors import (
+    RecordChanged,
+    StoreFailed,
+    StoreFull,
+    SyncFailed,
+    TusError,
+    UploadExists,
+    UploadGone,
+    UploadNotFound,
+)
+from tuspy_server.models import EPOCH, State, UploadInfo
+from tuspy_server.stores import record_file
+from tuspy_server.stores.data_file import DataFiles
+from tuspy_server.stores.file_writer import FileWriter, StagedFileWriter, failure
+from tuspy_server.stores.marker import DirectoryMarker
+from tuspy_server.stores.paths import RECORD_SUFFIX, Paths, is_id
+from tuspy_server.stores.record import Line, build, decode, encode, end_of, moment, version_of
+from tuspy_server.stores.record_file import HeldRecord
+from tuspy_server.stores.system import SYNC, System
+
+Durability: TypeAlias = Literal["none", "finish", "always"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_MARKER = ".tuspy-server"
+_UNREADABLE = (ValueError, KeyError, TypeError)
+
+
+def _maps_errors(
+    method: Callable[Concatenate[FileStore, P], R],
+) -> Callable[Concatenate[FileStore, P], R]:
+    """Let a method raise StoreError where a system call fails."""
+
+    @wraps(method)
+    def mapped(self: FileStore, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return method(self, *args, **kwargs)
+        except OSError as exc:
+            raise failure(exc) from exc
+
+    return mapped
+
+
+class FileStore:
+    """Keeps each upload as a data file and a record `<id>.info` below `directory`, which is made if missing.
+
+    The offset is the data file's size. The record is a text file of checksummed lines, the last whole one
+    counts; it grows by a line when something other than the bytes changes.
+
+    `durability`: what survives a power loss; a killed process loses nothing in any case.
+
+    - "none": nothing is promised.
+    - "finish": an upload is byte-exact once `finish` returned. Bytes of unfinished ones may be lost, and where
+      the file system does not write bytes before sizes, be read as zeros.
+    - "always": so is every offset that `close` or `get` told.
+
+    `path_template` places data files in subdirectories, as "{created:%Y/%m/%d}/{id}"; fields are `id`,
+    `created`, `principal` and `metadata`. A hook may preset `storage["path"]` instead. Modes are subject to the
+    umask. `min_free`: bytes of the file system to leave free; StoreFull beyond it.
+    """
+
+    default_locker = "tuspy_server.lockers.file:FileLocker"
+    slides = True
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        durability: Durability = "finish",
+        path_template: str | None = None,
+        file_mode: int = 0o664,
+        dir_mode: int = 0o775,
+        min_free: int = 0,
+        system: System | None = None,
+    ) -> None:
+        if durability not in ("none", "finish", "always"):
+            raise ValueError('FileStore durability is "none", "finish" or "always"')
+        self._system = system or System()
+        self._paths = Paths(os.fspath(directory), path_template)
+        self._data = DataFiles(self._system, self._paths, file_mode, dir_mode)
+        self.directory = self._paths.directory
+        self.durability: Durability = durability
+        self._always = durability == "always"
+        self._early = durability != "none"
+        self._file_mode = file_mode
+        self._min_free = min_free
+        self._condemned: set[str] = set()
+        self._make_directory(self.directory, dir_mode)
+
+    @property
+    def finishes(self) -> bool:
+        """Whether `finish` has anything to do."""
+        return self.durability == "finish"
+
+    def path(self, info: UploadInfo, /) -> Path:
+        """Where the bytes of this upload are, whether or not the file is still there."""
+        return Path(self._paths.data(self._paths.place(info)))
+
+    @_maps_errors
+    def create(self, info: UploadInfo, /) -> UploadInfo:
+        record = self._paths.record(info.id)
+        place = self._paths.choose(info)
+        self.check_space()
+        info = replace(info, offset=0, storage={**info.storage, "path": place})
+        fd = self._reserve(record, place, info.id)
+        try:
+            line = self._create_record(record, info)
+        finally:
+            self._data.release(fd)
+        return replace(info, revision=line.revision)
+
+    @_maps_errors
+    def get(self, upload_id: str, /) -> UploadInfo:
+        line = record_file.load(self._system, self._paths.record(upload_id))
+        try:
+            fields = decode(line.body)
+            if fields["id"] != upload_id:
+                # a file system that does not tell case apart found another upload
+                raise UploadNotFound
+            info = self._restore(line, fields)
+        except _UNREADABLE as exc:
+            raise UploadGone from exc
+        if info.state is State.GONE:
+            raise UploadGone
+        return info
+
+    @_maps_errors
+    def update(self, info: UploadInfo, /) -> UploadInfo:
+        with self._held(info.id) as held:
+            if held.line.version != version_of(info.revision):
+                raise RecordChanged
+            line = held.append(encode(info), pin=held.line.pin)
+        return replace(info, revision=line.revision)
+
+    def declare_length(self, info: UploadInfo, length: int, /) -> UploadInfo:
+        return self.update(replace(info, length=length))
+
+    @_maps_errors
+    def open(self, info: UploadInfo, /, *, fence: int | None) -> FileWriter:
+        """Append at `info.offset`. `fence` is not needed: the data file is locked while the writer is open.
+
+        Raises RecordChanged also while another writer has it open.
+        """
+        fd = self._claim(info)
+        return FileWriter(self, self._system, info.id, fd, info.offset, durable=self._always, early=self._early)
+
+    @_maps_errors
+    def stage(self, info: UploadInfo, /, *, fence: int | None) -> StagedFileWriter:
+        """As `open`. A pin in the record keeps what is behind `info.offset` from counting until all of it is there."""
+        fd = self._claim(info)
+        try:
+            with self._held(info.id) as held:
+                if held.line.version != version_of(info.revision):
+                    raise RecordChanged
+                held.append(held.line.body, pin=info.offset, keep_version=True)
+        except BaseException:
+            self._data.release(fd)
+            raise
+        return StagedFileWriter(self, self._system, info.id, fd, info.offset, durable=self._always, early=self._early)
+
+    @_maps_errors
+    def finish(self, info: UploadInfo, /) -> None:
+        """Make bytes, record and names durable, in this order; nothing is left to do unless durability is "finish".
+
+        Raises SyncFailed for ever once any of it failed.
+        """
+        if self.durability == "none":
+            return
+        record = self._paths.record(info.id)
+        line = record_file.load(self._system, record)
+        state = decode(line.body).get("state")
+        if state == State.FAILED.value or info.id in self._condemned:
+            raise SyncFailed
+        if line.pin is not None:
+            raise RecordChanged
+        place = self._paths.place(info)
+        moved = state == State.COMPLETE.value and self._data.stat(place) is None
+        if self.durability == "finish" and not moved:
+            self._sync_all(info, record, self._paths.data(place))
+
+    @_maps_errors
+    def terminate(self, info: UploadInfo, /) -> None:
+        """Bury the record before the bytes: a crash leaves the upload, or a tombstone that `expired` lists."""
+        record = self._paths.record(info.id)
+        keep = info.state is State.GONE and info.expires is not None
+        try:
+            with self._held(info.id) as held:
+                self._bury(held, info if keep else replace(info, expires=EPOCH))
+        except UploadGone:
+            # no line can be read, so nothing tells where the bytes are but the caller
+            self._data.remove(self._paths.place(info))
+        except UploadNotFound:
+            return
+        if not keep:
+            with suppress(FileNotFoundError):
+                self._system.unlink(record)
+        self._condemned.discard(info.id)
+
+    @_maps_errors
+    def concat(self, info: UploadInfo, parts: Sequence[UploadInfo], /) -> UploadInfo:
+        fd = self._data.lock(self._paths.place(info))
+        try:
+            self._system.truncate(fd, 0)
+            try:
+                offset = self._copy_parts(info, parts, fd)
+            except BaseException:
+                self._system.truncate(fd, 0)
+                raise
+            if self._always:
+                self._sync(info.id, fd)
+        finally:
+            self._data.release(fd)
+        return replace(info, offset=offset)
+
+    def expired(self, now: datetime, /) -> Iterator[UploadInfo]:
+        """As the protocol says; what is no readable record is passed over."""
+        with os.scandir(self.directory) as entries:
+            for entry in entries:
+                upload_id = entry.name.removesuffix(RECORD_SUFFIX)
+                if upload_id == entry.name or not is_id(upload_id):
+                    continue
+                info = self._due(upload_id, now)
+                if info is not None:
+                    yield info
+
+    def read(self, info: UploadInfo, start: int, stop: int, /) -> Iterator[bytes]:
+        try:
+            yield from self._data.pieces(self._paths.place(info), start, stop)
+        except OSError as exc:
+            raise failure(exc) from exc
+
+    @_maps_errors
+    def exclusive_marker(self) -> DirectoryMarker:
+        """Claim the directory for this process until the marker is closed or the process ends.
+
+        For lockers that see one process only. Raises StoreFailed with a sentence while another process has it.
+        """
+        return DirectoryMarker(self._system, os.path.join(self.directory, _MARKER))
+
+    def check_space(self) -> None:
+        """Raises StoreFull if fewer than `min_free` bytes are free."""
+        if self._min_free:
+            free = self._system.free(self.directory)
+            if free is not None and free < self._min_free:
+                raise StoreFull
+
+    def condemn(self, upload_id: str) -> None:
+        """Mark the upload FAILED, as well as a failing disk allows."""
+        self._condemned.add(upload_id)
+        with suppress(OSError, TusError, *_UNREADABLE), self._held(upload_id) as held:
+            held.append(encode(replace(_stored(held.line), state=State.FAILED)), pin=held.line.pin)
+
+    def unpin(self, upload_id: str) -> None:
+        """Let all bytes of the data file count."""
+        with self._held(upload_id) as held:
+            held.append(held.line.body, pin=None, keep_version=True)
+
+    def _make_directory(self, path: str, mode: int) -> None:
+        if os.path.isdir(path):
+            return
+        parent = os.path.dirname(path)
+        self._make_directory(parent, mode)
+        with suppress(FileExistsError):
+            self._system.make_directory(path, mode)
+        if self.durability != "none":
+            self._sync_names([parent])
+
+    def _held(self, upload_id: str) -> HeldRecord:
+        return HeldRecord(self._system, self._paths.record(upload_id), sync=self._always)
+
+    def _reserve(self, record: str, place: str, upload_id: str) -> int:
+        try:
+            return self._data.reserve(place)
+        except UploadExists:
+            if place != upload_id or not self._never_created(record):
+                raise
+        fd = self._data.adopt(place)
+        try:
+            if not self._never_created(record):
+                raise UploadExists
+            with suppress(FileNotFoundError):
+                self._system.unlink(record)
+        except BaseException:
+            self._data.release(fd)
+            raise
+        return fd
+
+    def _never_created(self, record: str) -> bool:
+        """Whether a creation died between the data file and the record."""
+        try:
+            record_file.load(self._system, record)
+        except UploadGone:
+            return False
+        except UploadNotFound:
+            return True
+        return False
+
+    def _create_record(self, record: str, info: UploadInfo) -> Line:
+        place = self._paths.place(info)
+        try:
+            line = record_file.create(self._system, record, encode(info), self._file_mode, sync=self._always)
+        except FileExistsError:
+            if self._place_in(record) not in (place, None):
+                self._data.remove(place)
+            raise UploadExists from None
+        except BaseException:
+            self._data.remove(place)
+            raise
+        try:
+            if self._always:
+                self._sync_names(self._paths.parents(self._paths.data(place)))
+        except BaseException:
+            self._system.unlink(record)
+            self._data.remove(place)
+            raise
+        return line
+
+    def _place_in(self, record: str) -> str | None:
+        """Where the upload of this record has its bytes; None if that cannot be told."""
+        try:
+            return self._paths.place(_stored(record_file.load(self._system, record)))
+        except (OSError, TusError, *_UNREADABLE):
+            return None
+
+    def _claim(self, info: UploadInfo) -> int:
+        """The data file, open and locked, its size the upload's offset."""
+        record = self._paths.record(info.id)
+        try:
+            fd = self._data.lock(self._paths.place(info))
+        except FileNotFoundError:
+            record_file.load(self._system, record)
+            raise UploadGone from None
+        try:
+            if self._system.stat(record).st_size != end_of(info.revision):
+                self._recover(info.id, fd)
+            if self._system.fstat(fd).st_size != info.offset:
+                raise RecordChanged
+        except BaseException as exc:
+            self._data.release(fd)
+            if isinstance(exc, FileNotFoundError):
+                raise UploadNotFound from None
+            raise
+        return fd
+
+    def _recover(self, upload_id: str, fd: int) -> None:
+        """Cut off what was staged by a process that died, before anybody appends to it."""
+        with self._held(upload_id) as held:
+            pin = held.line.pin
+            if _stored(held.line).state is State.GONE:
+                raise UploadGone
+            if pin is None:
+                return
+            if self._system.fstat(fd).st_size > pin:
+                self._system.truncate(fd, pin)
+                if self._always:
+                    self._sync(upload_id, fd)
+            held.append(held.line.body, pin=None, keep_version=True)
+
+    def _restore(self, line: Line, fields: dict[str, Any], *, announce: bool = True) -> UploadInfo:
+        """The record as a value, with what the data file knows. With `announce` the offset is about to be told."""
+        state, length = fields.get("state"), fields.get("length")
+        expires = moment(fields["expires"]) if "expires" in fields else None
+        if state == State.GONE.value:
+            return build(fields, offset=0, revision=line.revision, expires=expires)
+        if state == State.COMPLETE.value and length is not None:
+            return build(fields, offset=length, revision=line.revision, expires=expires)
+        place = fields["storage"]["path"]
+        found = self._data.stat(place)
+        if found is None:
+            if state != State.FAILED.value:
+                raise UploadGone
+            return build(fields, offset=0, revision=line.revision, expires=expires)
+        if self._always and announce and state is None:
+            self._sync_announced(fields["id"], place)
+        offset = found.st_size if line.pin is None else min(found.st_size, line.pin)
+        limits = fields.get("limits", {})
+        if expires is not None and limits.get("sliding") and limits.get("max_age") is not None:
+            expires = moment(found.st_mtime_ns // 1000) + timedelta(seconds=limits["max_age"])
+        return build(fields, offset=offset, revision=line.revision, expires=expires)
+
+    def _due(self, upload_id: str, now: datetime) -> UploadInfo | None:
+        try:
+            line = record_file.load(self._system, self._paths.record(upload_id))
+            if b'"expires":' not in line.body:
+                return None
+            fields = decode(line.body)
+            slides = fields.get("limits", {}).get("sliding")
+            if fields["id"] != upload_id or (not slides and moment(fields["expires"]) > now):
+                return None
+            info = self._restore(line, fields, announce=False)
+        except (OSError, TusError, *_UNREADABLE):
+            return None
+        return info if info.expires is not None and info.expires <= now else None
+
+    def _bury(self, held: HeldRecord, info: UploadInfo) -> None:
+        """Leave a tombstone and remove the bytes; once they are gone the tombstone no longer says where they were,
+        since another upload may be placed there."""
+        stored = _stored(held.line)
+        grave = replace(info, state=State.GONE, storage=stored.storage)
+        place = stored.storage.get("path")
+        if place is not None:
+            held.append(encode(grave), pin=None)
+            self._data.remove(place)
+        rest = {name: value for name, value in stored.storage.items() if name != "path"}
+        held.append(encode(replace(grave, storage=rest)), pin=None)
+
+    def _copy_parts(self, info: UploadInfo, parts: Sequence[UploadInfo], fd: int) -> int:
+        offset = 0
+        for part in parts:
+            self.check_space()
+            offset += self._data.copy(part, fd, offset)
+        if info.length is not None and info.length != offset:
+            raise StoreFailed("the partial uploads do not add up to the length of the final one")
+        for part in parts:
+            found = self._data.stat(self._paths.place(part))
+            if found is None or found.st_size != part.length:
+                raise StoreFailed("a partial upload changed while it was copied")
+        return offset
+
+    def _sync_all(self, info: UploadInfo, record: str, data: str) -> None:
+        with ExitStack() as stack:
+
+            def opened(fd: int | None) -> int | None:
+                if fd is not None:
+                    stack.callback(self._system.close, fd)
+                return fd
+
+            try:
+                fd = self._system.open(data, SYNC)
+            except FileNotFoundError:
+                raise UploadGone from None
+            opened(fd)
+            if self._system.fstat(fd).st_size != info.offset:
+                raise RecordChanged
+            record_fd = self._system.open(record, SYNC)
+            opened(record_fd)
+            directories = [opened(self._system.open_directory(path)) for path in self._paths.parents(data)]
+            self._sync(info.id, fd, record_fd)
+            self._sync(info.id, names=directories)
+
+    def _sync(self, upload_id: str, *fds: int, names: Sequence[int | None] = ()) -> None:
+        try:
+            for fd in fds:
+                self._system.sync(fd)
+            for directory in names:
+                if directory is not None:
+                    self._system.sync_names(directory)
+        except OSError as exc:
+            self.condemn(upload_id)
+            raise SyncFailed from exc
+
+    def _sync_announced(self, upload_id: str, place: str) -> None:
+        """What a killed process wrote may not be durable yet, and is about to be announced."""
+        fd = self._system.open(self._paths.data(place), SYNC)
+        try:
+            self._sync(upload_id, fd)
+        finally:
+            self._system.close(fd)
+
+    def _sync_names(self, directories: Sequence[str]) -> None:
+        for path in directories:
+            fd = self._system.open_directory(path)
+            if fd is not None:
+                try:
+                    self._system.sync_names(fd)
+                finally:
+                    self._system.close(fd)
+
+
+def _stored(line: Line) -> UploadInfo:
+    """A record as it was written. Raises what `decode` and `build` raise."""
+    fields = decode(line.body)
+    expires = moment(fields["expires"]) if "expires" in fields else None
+    return build(fields, offset=0, revision=line.revision, expires=expires)

@@ -1,0 +1,194 @@
+"""Writers of the file store: bytes at the end of a data file that nobody else writes to meanwhile."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import NoReturn, Protocol
+
+from tuspy_server.errors import RecordChanged, StoreError, StoreFailed, StoreFull, StoreUnavailable, SyncFailed
+from tuspy_server.stores.system import MOST_PIECES, System
+
+_WRITEBACK_STEP = 8 << 20
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_TRANSIENT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EBUSY})
+
+
+def failure(exc: OSError) -> StoreError:
+    """What a failed system call means to a client; raise it `from exc`."""
+    if exc.errno in _FULL:
+        return StoreFull()
+    if exc.errno in _TRANSIENT:
+        return StoreUnavailable()
+    return StoreFailed()
+
+
+class Upkeep(Protocol):
+    """What a writer needs of its store."""
+
+    def check_space(self) -> None:
+        """Raises StoreFull if less than the space to keep free is left."""
+
+    def condemn(self, upload_id: str) -> None:
+        """Record that bytes of this upload may be lost, so that it can never finish."""
+
+    def unpin(self, upload_id: str) -> None:
+        """Let staged bytes count. Raises OSError, StoreError."""
+
+
+class FileWriter:
+    """Appends to an open, locked data file; nothing is buffered.
+
+    `durable` makes `close` wait for the disk, `early` starts writing to it as soon as there is something to
+    write, so that a later sync is short.
+    """
+
+    def __init__(
+        self, upkeep: Upkeep, system: System, upload_id: str, fd: int, offset: int, *, durable: bool, early: bool
+    ) -> None:
+        self._upkeep = upkeep
+        self._system = system
+        self._id = upload_id
+        self._fd = fd
+        self._start = self._offset = self._flushed = offset
+        self._durable = durable
+        self._early = early
+        self._moves = False
+        self._error: StoreError | None = None
+
+    def __del__(self) -> None:
+        # a lock that was lost forbids `close`, yet the file must not stay open and locked
+        self._abandon()
+
+    def write(self, chunks: Sequence[bytes], /) -> None:
+        if self._fd < 0:
+            raise StoreFailed("the writer is closed")
+        self._upkeep.check_space()
+        try:
+            if len(chunks) <= MOST_PIECES:
+                self._put(chunks)
+            else:
+                for start in range(0, len(chunks), MOST_PIECES):
+                    self._put(chunks[start : start + MOST_PIECES])
+            if self._moves:
+                self._system.seek(self._fd, self._offset)
+        except OSError as exc:
+            raise failure(exc) from exc
+        self._flush_early()
+
+    def fileno(self) -> int:
+        """The data file, positioned at its end, for a kernel move; tell the bytes it put there to `moved`."""
+        if self._fd < 0:
+            raise StoreFailed("the writer is closed")
+        self._moves = True
+        self._system.seek(self._fd, self._offset)
+        return self._fd
+
+    def moved(self, size: int, /) -> None:
+        self._offset += size
+        self._flush_early()
+
+    def close(self) -> int:
+        if self._fd >= 0:
+            try:
+                self._offset = self._settle()
+                self._close()
+            except StoreError as exc:
+                self._error = exc
+                self._abandon()
+        if self._error is not None:
+            raise self._error
+        return self._offset
+
+    def _settle(self) -> int:
+        """What the file holds, durable if that is promised."""
+        try:
+            found = self._system.fstat(self._fd)
+        except OSError as exc:
+            raise failure(exc) from exc
+        if not found.st_nlink:
+            raise RecordChanged("the upload was removed")
+        if self._durable and found.st_size != self._start:
+            try:
+                self._system.sync(self._fd)
+            except OSError as exc:
+                self._condemn(exc)
+        return found.st_size
+
+    def _close(self) -> None:
+        try:
+            self._release()
+        except OSError as exc:
+            # network file systems tell here that bytes were lost
+            self._condemn(exc)
+
+    def _condemn(self, exc: OSError) -> NoReturn:
+        self._upkeep.condemn(self._id)
+        raise SyncFailed from exc
+
+    def _put(self, chunks: Sequence[bytes]) -> None:
+        size = sum(map(len, chunks))
+        while size:
+            taken = self._system.write(self._fd, chunks, self._offset)
+            if not taken:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            self._offset += taken
+            size -= taken
+            if size:
+                chunks = list(_rest(chunks, taken))
+
+    def _flush_early(self) -> None:
+        size = self._offset - self._flushed
+        if not self._early or size < _WRITEBACK_STEP:
+            return
+        try:
+            self._system.start_writeback(self._fd, self._flushed, size)
+        except OSError as exc:
+            self._condemn(exc)
+        self._flushed = self._offset
+
+    def _release(self) -> None:
+        fd, self._fd = self._fd, -1
+        try:
+            self._system.unlock(fd)
+        finally:
+            self._system.close(fd)
+
+    def _abandon(self) -> None:
+        if self._fd >= 0:
+            with suppress(OSError):
+                self._release()
+
+
+class StagedFileWriter(FileWriter):
+    """Appends behind a pin in the record, up to which alone the data file counts until the pin goes."""
+
+    def discard(self) -> None:
+        if self._fd < 0:
+            return
+        self._offset = self._start
+        # the pin alone keeps the bytes from counting: where cutting them off fails, the next writer does it
+        with suppress(OSError, StoreError):
+            self._system.truncate(self._fd, self._start)
+            self._upkeep.unpin(self._id)
+        self._abandon()
+
+    def _settle(self) -> int:
+        size = super()._settle()
+        try:
+            self._upkeep.unpin(self._id)
+        except OSError as exc:
+            raise failure(exc) from exc
+        return size
+
+
+def _rest(chunks: Sequence[bytes], taken: int) -> Iterator[bytes]:
+    """What is left of `chunks` behind their first `taken` bytes."""
+    for chunk in chunks:
+        if taken >= len(chunk):
+            taken -= len(chunk)
+        else:
+            yield chunk[taken:] if taken else chunk
+            taken = 0

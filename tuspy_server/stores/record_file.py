@@ -1,0 +1,176 @@
+"""Record files: made once, read whole, extended by a line under a lock."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from types import TracebackType
+
+from tuspy_server.errors import RecordChanged, UploadGone, UploadNotFound
+from tuspy_server.stores.record import Line, last_line, line_bytes
+from tuspy_server.stores.system import NEW, READ, READ_WRITE, System
+
+_COMPACT_ABOVE = 48 * 1024
+_COMPACT_LINES = 8
+_READ_STEP = 64 * 1024
+
+
+def create(system: System, path: str, body: bytes, mode: int, *, sync: bool) -> Line:
+    """Make a record, exclusively. Raises FileExistsError; OSError, and then leaves none."""
+    fd = system.open(path, NEW, mode)
+    try:
+        data = line_bytes(1, None, body)
+        _write(system, fd, data, 0)
+        if sync:
+            system.sync(fd)
+    except BaseException:
+        system.unlink(path)
+        raise
+    finally:
+        system.close(fd)
+    return Line(1, None, body, len(data))
+
+
+def load(system: System, path: str) -> Line:
+    """The state of a record. Raises UploadNotFound; UploadGone if none of it can be read; OSError."""
+    try:
+        fd = system.open(path, READ)
+    except FileNotFoundError:
+        raise UploadNotFound from None
+    try:
+        return _load(system, fd)
+    finally:
+        system.close(fd)
+
+
+def _load(system: System, fd: int) -> Line:
+    data = piece = system.read(fd, _READ_STEP)
+    while len(piece) == _READ_STEP:
+        piece = system.read(fd, _READ_STEP)
+        data += piece
+    line = last_line(data)
+    if line is None:
+        # an empty record is one whose creation never ended: it was not acknowledged to anybody
+        raise UploadGone if data else UploadNotFound
+    return line
+
+
+def _write(system: System, fd: int, data: bytes, offset: int) -> None:
+    while data:
+        taken = system.write(fd, [data], offset)
+        data, offset = data[taken:], offset + taken
+
+
+class HeldRecord:
+    """A record locked against the updates of every other process, as a context manager.
+
+    Raises what `load` raises on entry.
+    """
+
+    def __init__(self, system: System, path: str, *, sync: bool) -> None:
+        self._system = system
+        self._path = path
+        self._sync = sync
+        self._fd = -1
+        self.line: Line
+
+    def __enter__(self) -> HeldRecord:
+        while not self._lock_current():
+            pass
+        try:
+            self.line = _load(self._system, self._fd)
+        except BaseException:
+            self._release()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._release()
+
+    def append(self, body: bytes, *, pin: int | None, keep_version: bool = False) -> Line:
+        """Make `body` the state of the record; with `keep_version` as the same version of it. Raises OSError."""
+        sequence = self.line.sequence + (not keep_version)
+        data = line_bytes(sequence, pin, body)
+        if self.line.end + len(data) > max(_COMPACT_ABOVE, _COMPACT_LINES * len(data)):
+            self._replace(data)
+            self.line = Line(sequence, pin, body, len(data))
+        else:
+            self._extend(data)
+            self.line = Line(sequence, pin, body, self.line.end + len(data))
+        return self.line
+
+    def _lock_current(self) -> bool:
+        """Lock the file; False if the path led elsewhere meanwhile, since compaction renames over it."""
+        try:
+            self._fd = self._system.open(self._path, READ_WRITE)
+        except FileNotFoundError:
+            raise UploadNotFound from None
+        try:
+            if not self._system.lock(self._fd, wait=True):
+                raise RecordChanged
+            mine, there = self._system.fstat(self._fd), self._system.stat(self._path)
+        except FileNotFoundError:
+            self._release()
+            raise UploadNotFound from None
+        except BaseException:
+            self._release()
+            raise
+        if os.path.samestat(mine, there):
+            return True
+        self._release()
+        return False
+
+    def _extend(self, data: bytes) -> None:
+        end = self.line.end
+        if self._system.fstat(self._fd).st_size != end:
+            # what a crash left of a line would otherwise become the start of this one
+            self._system.truncate(self._fd, end)
+        try:
+            _write(self._system, self._fd, data, end)
+            if self._sync:
+                self._system.sync(self._fd)
+        except BaseException:
+            with suppress(OSError):
+                self._system.truncate(self._fd, end)
+            raise
+
+    def _replace(self, data: bytes) -> None:
+        """Put a file with this one line in the record's place."""
+        directory, name = os.path.split(self._path)
+        temporary = os.path.join(directory, f".new-{name}")
+        with suppress(FileNotFoundError):
+            self._system.unlink(temporary)
+        fd = self._system.open(temporary, NEW, self._system.fstat(self._fd).st_mode & 0o777)
+        try:
+            _write(self._system, fd, data, 0)
+            # a name that points to bytes not yet durable would lose the record with the power
+            self._system.sync(fd)
+            self._system.lock(fd, wait=False)
+            self._system.replace(temporary, self._path)
+            if self._sync:
+                self._sync_names(directory)
+        except BaseException:
+            with suppress(OSError):
+                self._system.unlink(temporary)
+            self._system.close(fd)
+            raise
+        self._release()
+        self._fd = fd
+
+    def _sync_names(self, directory: str) -> None:
+        fd = self._system.open_directory(directory)
+        if fd is not None:
+            try:
+                self._system.sync_names(fd)
+            finally:
+                self._system.close(fd)
+
+    def _release(self) -> None:
+        if self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            try:
+                self._system.unlock(fd)
+            finally:
+                self._system.close(fd)
