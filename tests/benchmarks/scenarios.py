@@ -7,7 +7,7 @@ import hashlib
 import http.client
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -25,6 +25,7 @@ from tests.benchmarks.servers import (
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 _SMALL = 16 * KIB
+_FOOTPRINT = _SMALL + 8 * KIB
 _CHUNK = 8 * MIB
 _FAR = 100 * GIB
 _BLOCK = 1 << 20
@@ -41,13 +42,14 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Arguments for the load generator, and how many units (GiB or requests) they come to.
+    """Arguments for the load generator, how many units (GiB or requests) they come to, and the bytes they store.
 
     `puts` holds the arguments for a server that knows PUT only, None where PUT cannot express the case.
     """
 
     arguments: list[str]
     amount: float
+    stored: int = 0
     puts: list[str] | None = None
 
 
@@ -88,6 +90,7 @@ def _large(size: int, chunk: int) -> Prepare:
         return Plan(
             arguments=["--create-first", *sizes, "--chunk", str(chunk)],
             amount=total / GIB,
+            stored=total,
             puts=["--mode", "put", *sizes],
         )
 
@@ -98,7 +101,12 @@ def _small(connections: int, number: int) -> Prepare:
     def prepare(target: Target, scale: float) -> Plan:
         uploads = _count(number, scale, connections)
         common = ["--connections", str(connections), "--uploads", str(uploads), "--size", str(_SMALL)]
-        return Plan(arguments=["--with-upload", *common], amount=uploads, puts=["--mode", "put", *common])
+        return Plan(
+            arguments=["--with-upload", *common],
+            amount=uploads,
+            stored=uploads * _FOOTPRINT,
+            puts=["--mode", "put", *common],
+        )
 
     return prepare
 
@@ -109,7 +117,7 @@ def _cycle(number: int, existing: Callable[[float], int] | None = None) -> Prepa
             crowd(target, existing(scale))
         uploads = _count(number, scale, 16)
         sizes = ["--connections", "16", "--uploads", str(uploads), "--size", str(_SMALL)]
-        return Plan(arguments=["--head", *sizes], amount=uploads)
+        return Plan(arguments=["--head", *sizes], amount=uploads, stored=uploads * _FOOTPRINT)
 
     return prepare
 
@@ -117,13 +125,13 @@ def _cycle(number: int, existing: Callable[[float], int] | None = None) -> Prepa
 def _parallel(target: Target, scale: float) -> Plan:
     size = _blocks(32 * MIB, scale, MIB)
     common = ["--connections", "64", "--uploads", "64", "--size", str(size)]
-    return Plan(arguments=common, amount=64 * size / GIB, puts=["--mode", "put", *common])
+    return Plan(arguments=common, amount=64 * size / GIB, stored=64 * size, puts=["--mode", "put", *common])
 
 
 def _slow(clients: int) -> Prepare:
     def prepare(target: Target, scale: float) -> Plan:
         plan = _large(GIB, 0)(target, scale)
-        return Plan(arguments=[*plan.arguments, "--slow", str(int(clients * scale))], amount=plan.amount)
+        return replace(plan, arguments=[*plan.arguments, "--slow", str(int(clients * scale))])
 
     return prepare
 
@@ -149,7 +157,7 @@ def _checksum(algorithm: str) -> Prepare:
         digest = hashlib.new(algorithm, target.body.read_bytes() * (_CHUNK // _BLOCK)).digest()
         header = f"Upload-Checksum: {algorithm} {base64.b64encode(digest).decode()}"
         plan = _large(GIB, _CHUNK)(target, scale)
-        return Plan(arguments=[*plan.arguments, "--header", header], amount=plan.amount)
+        return replace(plan, arguments=[*plan.arguments, "--header", header])
 
     return prepare
 
@@ -161,7 +169,11 @@ def _appends_from(offset: int) -> Prepare:
         if offset:
             os.truncate(data_file(target, path), offset)
         sizes = ["--size", str(number * _SMALL), "--chunk", str(_SMALL)]
-        return Plan(arguments=["--mode", "append", "--path", path, "--offset", str(offset), *sizes], amount=number)
+        return Plan(
+            arguments=["--mode", "append", "--path", path, "--offset", str(offset), *sizes],
+            amount=number,
+            stored=number * _SMALL,
+        )
 
     return prepare
 
