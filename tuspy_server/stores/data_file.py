@@ -7,7 +7,7 @@ from contextlib import suppress
 from os import stat_result
 from stat import S_ISREG
 
-from tuspy_server.errors import RecordChanged, StoreFailed, UploadExists, UploadGone
+from tuspy_server.errors import RecordChanged, StoreFailed, TusError, UploadExists, UploadGone
 from tuspy_server.models import UploadInfo
 from tuspy_server.stores.paths import Paths
 from tuspy_server.stores.system import NEW, READ, WRITE, System
@@ -32,7 +32,7 @@ class DataFiles:
             fd = self._make(path)
         except FileExistsError:
             raise UploadExists from None
-        return self._locked(fd, UploadExists())
+        return self._locked(fd, UploadExists)
 
     def adopt(self, place: str) -> int:
         """As `reserve`, an empty file that nobody has locked: what a creation left that never ended."""
@@ -40,7 +40,7 @@ class DataFiles:
             fd = self._system.open(self._paths.data(place), WRITE)
         except OSError:
             raise UploadExists from None
-        fd = self._locked(fd, UploadExists())
+        fd = self._locked(fd, UploadExists)
         found = self._system.fstat(fd)
         if found.st_size or not found.st_nlink or not S_ISREG(found.st_mode) or not self._system.locks:
             self.release(fd)
@@ -50,7 +50,7 @@ class DataFiles:
     def lock(self, place: str) -> int:
         """Open a file for writing. Raises RecordChanged while another has it open so, FileNotFoundError."""
         fd = self._system.open(self._paths.data(place), WRITE)
-        return self._locked(fd, RecordChanged("another request still writes to the upload"))
+        return self._locked(fd, RecordChanged)
 
     def release(self, fd: int) -> None:
         try:
@@ -114,7 +114,7 @@ class DataFiles:
                     self._system.make_directory(parent, self._dir_mode)
             return self._system.open(path, NEW, self._file_mode)
 
-    def _locked(self, fd: int, taken: UploadExists | RecordChanged) -> int:
+    def _locked(self, fd: int, taken: type[TusError]) -> int:
         try:
             if self._system.lock(fd, wait=False):
                 return fd

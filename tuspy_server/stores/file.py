@@ -115,13 +115,13 @@ class FileStore:
         record = self._paths.record(info.id)
         place = self._paths.choose(info)
         self.check_space()
-        info = replace(info, offset=0, storage={**info.storage, "path": place})
+        storage = {**info.storage, "path": place}
         fd = self._reserve(record, place, info.id)
         try:
-            line = self._create_record(record, info)
+            line = self._create_record(record, place, encode(info, storage))
         finally:
             self._data.release(fd)
-        return replace(info, revision=line.revision)
+        return replace(info, offset=0, storage=storage, revision=line.revision)
 
     @_maps_errors
     def get(self, upload_id: str, /) -> UploadInfo:
@@ -309,10 +309,9 @@ class FileStore:
             return True
         return False
 
-    def _create_record(self, record: str, info: UploadInfo) -> Line:
-        place = self._paths.place(info)
+    def _create_record(self, record: str, place: str, body: bytes) -> Line:
         try:
-            line = record_file.create(self._system, record, encode(info), self._file_mode, sync=self._always)
+            line = record_file.create(self._system, record, body, self._file_mode, sync=self._always)
         except FileExistsError:
             if self._place_in(record) not in (place, None):
                 self._data.remove(place)
@@ -407,16 +406,20 @@ class FileStore:
         return info if info.expires is not None and info.expires <= now else None
 
     def _bury(self, held: HeldRecord, info: UploadInfo) -> None:
-        """Leave a tombstone and remove the bytes; once they are gone the tombstone no longer says where they were,
-        since another upload may be placed there."""
-        stored = _stored(held.line)
-        grave = replace(info, state=State.GONE, storage=stored.storage)
-        place = stored.storage.get("path")
-        if place is not None:
-            held.append(encode(grave), pin=None)
-            self._data.remove(place)
-        rest = {name: value for name, value in stored.storage.items() if name != "path"}
-        held.append(encode(replace(grave, storage=rest)), pin=None)
+        """Leave a tombstone and remove the bytes.
+
+        Once they are gone it no longer says where they were: another upload may be placed there by name.
+        """
+        storage = dict(_stored(held.line).storage)
+        place = storage.get("path")
+        grave = replace(info, state=State.GONE)
+        held.append(encode(grave, storage), pin=None)
+        if place is None:
+            return
+        self._data.remove(place)
+        if place != info.id:
+            del storage["path"]
+            held.append(encode(grave, storage), pin=None)
 
     def _copy_parts(self, info: UploadInfo, parts: Sequence[UploadInfo], fd: int) -> int:
         offset = 0

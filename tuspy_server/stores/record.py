@@ -16,7 +16,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _NO_LIMITS = Limits()
 _TEXTS = ("raw_metadata", "raw_concat", "principal")
-_MAPPINGS = ("metadata", "server_metadata", "storage")
+_MAPPINGS = ("metadata", "server_metadata")
 _LISTS = ("parts", "finals", "undelivered")
 _LIMITS = ("max_size", "min_size", "max_append_size", "min_append_size", "max_age", "sliding")
 _encode = json.JSONEncoder(separators=(",", ":")).encode
@@ -83,8 +83,11 @@ def _parse(text: bytes, end: int) -> Line | None:
         return None
 
 
-def encode(info: UploadInfo) -> bytes:
-    """A record without what the store knows better: offset and revision. Defaults are left out."""
+def encode(info: UploadInfo, storage: Mapping[str, str] | None = None) -> bytes:
+    """A record without what the store knows better: offset and revision. Defaults are left out.
+
+    `storage` takes the place of the one in `info`.
+    """
     fields: dict[str, object] = {"id": info.id, "created": _microseconds(info.created)}
     if info.length is not None:
         fields["length"] = info.length
@@ -102,6 +105,8 @@ def encode(info: UploadInfo) -> bytes:
     for name in _MAPPINGS:
         if mapping := getattr(info, name):
             fields[name] = dict(mapping)
+    if storage := storage if storage is not None else info.storage:
+        fields["storage"] = dict(storage)
     for name in _LISTS:
         if items := getattr(info, name):
             fields[name] = items

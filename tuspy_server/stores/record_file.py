@@ -72,6 +72,7 @@ class HeldRecord:
         self._path = path
         self._sync = sync
         self._fd = -1
+        self._size = 0
         self.line: Line
 
     def __enter__(self) -> HeldRecord:
@@ -99,10 +100,11 @@ class HeldRecord:
         else:
             self._extend(data)
             self.line = Line(sequence, pin, body, self.line.end + len(data))
+        self._size = self.line.end
         return self.line
 
     def _lock_current(self) -> bool:
-        """Lock the file; False if the path led elsewhere meanwhile, since compaction renames over it."""
+        """Lock the file; False if its name was given to another meanwhile, since compaction renames over it."""
         try:
             self._fd = self._system.open(self._path, READ_WRITE)
         except FileNotFoundError:
@@ -110,23 +112,21 @@ class HeldRecord:
         try:
             if not self._system.lock(self._fd, wait=True):
                 raise RecordChanged
-            mine, there = self._system.fstat(self._fd), self._system.stat(self._path)
-        except FileNotFoundError:
-            self._release()
-            raise UploadNotFound from None
+            found = self._system.fstat(self._fd)
         except BaseException:
             self._release()
             raise
-        if os.path.samestat(mine, there):
-            return True
-        self._release()
-        return False
+        self._size = found.st_size
+        if not found.st_nlink:
+            self._release()
+        return self._fd >= 0
 
     def _extend(self, data: bytes) -> None:
         end = self.line.end
-        if self._system.fstat(self._fd).st_size != end:
+        if self._size != end:
             # what a crash left of a line would otherwise become the start of this one
             self._system.truncate(self._fd, end)
+        self._size = -1
         try:
             _write(self._system, self._fd, data, end)
             if self._sync:
