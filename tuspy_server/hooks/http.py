@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import json
 import os
 import ssl
 import threading
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import TypeAlias
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from typing import Any, TypeAlias, TypeVar
 
-import anyio
 import httpx
-from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from tuspy_server.hooks.payload import DEFAULT_EVENTS, HookFailed
 from tuspy_server.hooks.transport import (
@@ -27,6 +26,8 @@ from tuspy_server.hooks.transport import (
 from tuspy_server.models import HookEvent
 
 MOST_REDIRECTS = 10
+
+T = TypeVar("T")
 
 _RawHeaders: TypeAlias = list[tuple[bytes, bytes]]
 
@@ -84,7 +85,7 @@ class HttpHooks(Transport):
 
     async def _post_in_time(self, client: httpx.AsyncClient, body: bytes, headers: _RawHeaders) -> bytes:
         try:
-            with anyio.fail_after(self._timeout):
+            async with asyncio.timeout(self._timeout):
                 return await self._post(client, body, headers)
         except TimeoutError as exc:
             raise HookFailed(f"the hook endpoint did not answer within {self._timeout} seconds") from exc
@@ -94,7 +95,7 @@ class HttpHooks(Transport):
             try:
                 return await self._attempt(client, body, headers)
             except _TryAgain:
-                await anyio.sleep(self._backoff * 2**attempt)
+                await asyncio.sleep(self._backoff * 2**attempt)
         return await self._attempt(client, body, headers)
 
     async def _attempt(self, client: httpx.AsyncClient, body: bytes, headers: _RawHeaders) -> bytes:
@@ -138,7 +139,7 @@ class _TryAgain(HookFailed):
 class _ClientThread:
     """A client on an event loop in a thread of its own: only a loop can bound a whole exchange in time.
 
-    Started by the first event, so that worker processes forked before it each have their own.
+    Started by the first event, and anew in a worker process that was forked after it.
     """
 
     def __init__(self, make_client: Callable[[], httpx.AsyncClient]) -> None:
@@ -146,12 +147,12 @@ class _ClientThread:
         self._lock = threading.Lock()
         self._running: _Running | None = None
 
-    def run(self, work: Callable[[httpx.AsyncClient], Awaitable[bytes]]) -> bytes:
+    def run(self, work: Callable[[httpx.AsyncClient], Coroutine[Any, Any, bytes]]) -> bytes:
         with self._lock:
             if self._running is None or self._running.pid != os.getpid():
                 self._running = _Running(self._make_client())
             running = self._running
-        return running.portal.call(work, running.client)
+        return running.wait_for(work(running.client))
 
     def close(self) -> None:
         with self._lock:
@@ -161,14 +162,20 @@ class _ClientThread:
 
 
 class _Running:
-    """The thread while it runs, and the process it belongs to."""
+    """The thread while it runs, and the process it belongs to. A daemon, so that a process may just end."""
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         self.pid = os.getpid()
         self.client = client
-        self._context = start_blocking_portal("asyncio")
-        self.portal: BlockingPortal = self._context.__enter__()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="tus-http-hooks", daemon=True)
+        self._thread.start()
+
+    def wait_for(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     def stop(self) -> None:
-        self.portal.call(self.client.aclose)
-        self._context.__exit__(None, None, None)
+        self.wait_for(self.client.aclose())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()

@@ -190,20 +190,22 @@ def _moment(info: UploadInfo) -> str | None:
 
 def _usual_status(event: HookEvent) -> int:
     """The status an answer keeps whose hook sets none."""
-    if event.type == "pre_create" or (event.type == "pre_finish" and event.request.method == "POST"):
+    request = event.request
+    overridden = request.header("x-http-method-override") if request.method == "POST" else None
+    method = (overridden or request.method).strip().upper()
+    if event.type == "pre_create" or (event.type == "pre_finish" and method == "POST"):
         return 201
-    return 200 if event.request.method == "HEAD" else 204
+    return 200 if method == "HEAD" else 204
 
 
 def _changes(event: HookEvent, asked: _Fields, response: Response | None) -> HookResult:
-    server_metadata = asked.texts("ServerMetaData")
     if event.type != "pre_create":
-        return HookResult(server_metadata=server_metadata, response=response)
+        return HookResult(response=response)
     storage = asked.texts("Storage")
     return HookResult(
         id=asked.string("ID") or None,
         metadata=asked.texts("MetaData"),
-        server_metadata=server_metadata,
+        server_metadata=asked.texts("ServerMetaData"),
         storage=None if storage is None else {_OUR_STORAGE_NAMES.get(key, key): storage[key] for key in storage},
         response=response,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
@@ -21,7 +22,7 @@ _REPEATABLE = ("pre_access", "pre_terminate")
 class Transport(ABC):
     """Delivers hook events to a receiver outside this process and reads its answer.
 
-    `describe_storage` says where an upload's bytes lie, for payloads; without it the record's `storage` is sent.
+    `describe_storage` says where an upload's bytes lie, see `storage_of`; without it the record's `storage` is sent.
     Build hooks with `Hooks(**transport.hooks())`; `close` frees what the transport holds, after the last event.
     """
 
@@ -57,6 +58,22 @@ class Transport(ABC):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+
+
+def storage_of(store: object) -> DescribeStorage | None:
+    """How to describe where this store's uploads lie, as tusd does; None where the record says all.
+
+    A store that keeps files (it has `path(info)` and `directory`) is described by absolute paths.
+    """
+    path, directory = getattr(store, "path", None), getattr(store, "directory", None)
+    if not callable(path) or directory is None:
+        return None
+
+    def describe(info: UploadInfo) -> Mapping[str, str]:
+        record = os.path.join(directory, f"{info.id}.info")
+        return {**info.storage, "type": "filestore", "path": str(path(info)), "info_path": record}
+
+    return describe
 
 
 def idempotency_key(event: HookEvent) -> str:
