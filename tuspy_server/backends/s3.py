@@ -7,7 +7,8 @@ import secrets
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from datetime import datetime
+from typing import IO, Any, Final, Literal
 
 import boto3  # type: ignore[import-untyped, unused-ignore]
 from botocore.config import Config as ClientConfig  # type: ignore[import-untyped, unused-ignore]
@@ -48,6 +49,15 @@ class Stored:
 
     body: bytes
     version: str
+    modified: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An object as a listing tells it."""
+
+    key: str
+    modified: datetime
 
 
 class Bucket:
@@ -129,12 +139,30 @@ class Bucket:
             answer = self.call("get_object", Key=key)
         except Missing:
             return None
-        try:
-            return Stored(answer["Body"].read(), answer["ETag"])
-        except _TRANSPORT as exc:
-            raise translate(exc, "get_object") from exc
+        return Stored(self.read_all(answer), answer["ETag"], answer["LastModified"])
 
-    def put(self, key: str, body: bytes, **parameters: Any) -> str:
+    def read_all(self, answer: dict[str, Any]) -> bytes:
+        """The body of an answer to get_object, complete or StoreUnavailable."""
+        try:
+            body: bytes = answer["Body"].read()
+        except Exception as exc:
+            raise translate(exc, "get_object") from exc
+        finally:
+            answer["Body"].close()
+        return body
+
+    def stream(self, answer: dict[str, Any], size: int) -> Iterator[bytes]:
+        """The body of an answer to get_object in pieces of up to `size` bytes; StoreUnavailable once it breaks."""
+        body = answer["Body"]
+        try:
+            while piece := body.read(size):
+                yield piece
+        except Exception as exc:
+            raise translate(exc, "get_object") from exc
+        finally:
+            body.close()
+
+    def put(self, key: str, body: bytes | bytearray | IO[bytes], **parameters: Any) -> str:
         """Store a small object, whatever was there; return its version."""
         return self.write("put_object", Key=key, Body=body, **parameters)
 
@@ -179,12 +207,12 @@ class Bucket:
             if failed:
                 raise StoreUnavailable(f"S3 delete_objects failed for {len(failed)} objects: {failed[0].get('Code')}")
 
-    def list(self, prefix: str, *, page: int = 1000) -> Iterator[str]:
-        """Keys that begin with `prefix`, in order of their bytes, fetched page by page."""
+    def list(self, prefix: str, *, page: int = 1000) -> Iterator[Listed]:
+        """Objects whose keys begin with `prefix`, in order of their bytes, fetched page by page."""
         more: dict[str, Any] = {}
         while True:
             answer = self.call("list_objects_v2", Prefix=prefix, MaxKeys=page, **more)
-            yield from (entry["Key"] for entry in answer.get("Contents", ()))
+            yield from (Listed(entry["Key"], entry["LastModified"]) for entry in answer.get("Contents", ()))
             if not answer.get("IsTruncated") or not answer.get("NextContinuationToken"):
                 return
             more = {"ContinuationToken": answer["NextContinuationToken"]}
