@@ -16,7 +16,7 @@ from typing import Protocol, cast
 from tuspy_server.errors import LockerUnavailable
 from tuspy_server.interfaces import DataStore
 from tuspy_server.lockers.lock_files import LockFiles
-from tuspy_server.lockers.worker import Worker, start_anew_after_fork
+from tuspy_server.lockers.worker import Worker, call_each, start_anew_after_fork
 
 _log = logging.getLogger("tuspy_server")
 
@@ -127,7 +127,7 @@ class FileLocker:
         except (OSError, RuntimeError) as exc:
             raise LockerUnavailable from exc
         finally:
-            _call_each(lock.on_lost for lock in lost)
+            call_each(lock.on_lost for lock in lost)
 
     def request_release(self, upload_id: str, /) -> None:
         """Ask the holder, in this process or another, to let go; nothing happens if nobody holds it."""
@@ -181,8 +181,8 @@ class FileLocker:
             except OSError as exc:
                 _log.warning("cannot watch the lock file for release requests: %s", exc)
             busy = bool(self._held or self._wishes)
-        _call_each(lock.on_lost for lock in lost)
-        _call_each(lock.on_release_requested for lock in asked)
+        call_each(lock.on_lost for lock in lost)
+        call_each(lock.on_release_requested for lock in asked)
         return _WATCH_INTERVAL if busy else None
 
     def _look_after_wishes(self) -> None:
@@ -231,11 +231,3 @@ def _usable(files: _Files) -> bool:
             return False
         raise
     return True
-
-
-def _call_each(callbacks: Iterable[Callable[[], None]]) -> None:
-    for callback in callbacks:
-        try:
-            callback()
-        except Exception:
-            _log.exception("a lock's callback failed")

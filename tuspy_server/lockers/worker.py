@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 from weakref import WeakSet
+
+_log = logging.getLogger("tuspy_server")
 
 _LINGER = 1.0
 _LINGER_INTERVAL = 0.05
@@ -44,6 +47,10 @@ class Worker:
                 self._thread = thread
             self._wake.set()
 
+    def hurry(self) -> None:
+        """Have `step` called now rather than after the pause it asked for."""
+        self._wake.set()
+
     def _run(self) -> None:
         worked_at = time.monotonic()
         while True:
@@ -57,7 +64,8 @@ class Worker:
                 continue
             else:
                 return
-            time.sleep(pause)
+            if pause and self._wake.wait(pause):
+                self._wake.clear()
 
     def _park(self) -> bool:
         """Wait for `wake`; False if nothing came and the thread has to end.
@@ -74,6 +82,15 @@ class Worker:
                     return False
         self.parked = False
         return True
+
+
+def call_each(callbacks: Iterable[Callable[[], None]]) -> None:
+    """Call them all; what one raises is logged and keeps neither the others nor the caller from going on."""
+    for callback in callbacks:
+        try:
+            callback()
+        except Exception:
+            _log.exception("a lock's callback failed")
 
 
 class Forkable(Protocol):

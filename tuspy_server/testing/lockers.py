@@ -61,7 +61,8 @@ class LockerSuite:
             def make_locker(self, tmp_path):
                 return functools.partial(MyLocker, tmp_path)
 
-    Methods of the locker may be `def` or `async def`. Limits are seconds; the machine's load counts, so leave air.
+    Methods of the locker may be `def` or `async def`; `close()` is called if it has one. Limits are seconds; the
+    machine's load counts, so leave air.
     """
 
     across_processes: ClassVar[bool] = True
@@ -88,8 +89,10 @@ class LockerSuite:
             yield portal
 
     @pytest.fixture
-    def locker(self, make_locker: MakeLocker, portal: BlockingPortal) -> SettledLocker:
-        return SettledLocker(make_locker(), portal)
+    def locker(self, make_locker: MakeLocker, portal: BlockingPortal) -> Iterator[SettledLocker]:
+        locker = make_locker()
+        yield SettledLocker(locker, portal)
+        getattr(locker, "close", bool)()
 
     @pytest.fixture
     def others(self) -> Iterator[Processes]:
