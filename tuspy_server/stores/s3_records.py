@@ -55,9 +55,7 @@ class Records:
         marked = self._mark_due(info)
         key, body, arguments = self._keys.record(info.id), encode_record(marked), self._arguments(info)
         version = None
-        if not info.revision:
-            pass
-        elif self._conditional:
+        if self._conditional and info.revision:
             version = self._bucket.put_if_match(key, body, info.revision, **arguments)
         elif self.read(info.id)[0].revision == info.revision:
             version = self._bucket.put(key, body, **arguments)

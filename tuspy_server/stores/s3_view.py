@@ -18,12 +18,18 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from tuspy_server.errors import StoreUnavailable, UploadGone
 
+if TYPE_CHECKING:
+    from hashlib import _Hash as Hash
+
 _MARK: Final = re.compile(r"tail-(\d{1,19})-(\d{1,20})\.(\d{1,20})-(\d{1,19})-(\d{1,5})-([0-9a-f]{32})", re.ASCII)
 _OWNER: Final = re.compile(r"owner-(\d{1,20})", re.ASCII)
+
+#: Ways to choose among parts listed twice that are tried at most.
+_MOST_CHAINS: Final = 1024
 
 Token = tuple[int, int]
 FullSize = Callable[[int, int], int]
@@ -91,7 +97,15 @@ def digest_of(parts: Iterable[Part]) -> str:
     """Changes with any part, its size or its place."""
     summed = hashlib.sha256()
     for part in parts:
-        summed.update(f"{part.number}:{part.size}:{part.etag}\n".encode())
+        summed.update(_line(part))
+    return _short(summed)
+
+
+def _line(part: Part) -> bytes:
+    return f"{part.number}:{part.size}:{part.etag}\n".encode()
+
+
+def _short(summed: Hash) -> str:
     return summed.hexdigest()[:32]
 
 
@@ -125,34 +139,51 @@ def owner_name(fence: int) -> str:
 
 
 def view(listed: Iterable[Part], names: Iterable[str], full_size: FullSize) -> View:
-    """The durable prefix. Of a part number that is listed twice, the last counts.
+    """The durable prefix. `listed` holds older parts before newer ones: a number that was uploaded again may be
+    listed twice (SeaweedFS), and then the part that is vouched for counts, else the last one that is full.
 
     `full_size` tells the size of a full part by its number and start: behind the newest mark only full parts
     count, since a short one is acknowledged by its mark alone. Raises UploadGone if a part that was vouched for
     has been replaced, so that acknowledged bytes are lost; StoreUnavailable if one is not listed (yet).
     """
-    parts = {part.number: part for part in listed}
+    parts: dict[int, list[Part]] = {}
+    for part in listed:
+        parts.setdefault(part.number, []).append(part)
     found = tuple(names)
     marks = [mark for name in found if (mark := parse_mark(name))]
     newest = max(marks, key=lambda mark: (mark.token, mark.count, mark.end), default=None)
     run = [] if newest is None else _vouched(parts, newest)
     if newest is None or not newest.size:
         _extend(run, parts, full_size)
-    beyond = tuple(part for number, part in sorted(parts.items()) if number > len(run))
+    beyond = tuple(same[-1] for number, same in sorted(parts.items()) if number > len(run))
     return View(tuple(run), beyond, newest, found, max(map(fence_of, found), default=0))
 
 
-def _vouched(parts: dict[int, Part], mark: Mark) -> list[Part]:
-    run = [parts[number] for number in range(1, mark.count + 1) if number in parts]
-    if len(run) < mark.count:
-        raise StoreUnavailable("the listing of parts is behind")
-    if digest_of(run) != mark.digest:
-        raise UploadGone("stored parts were replaced behind the upload's back")
-    return run
+def _vouched(parts: dict[int, list[Part]], mark: Mark) -> list[Part]:
+    """The first `count` parts such that their digest is the mark's."""
+    chains: list[tuple[Hash, list[Part]]] = [(hashlib.sha256(), [])]
+    for number in range(1, mark.count + 1):
+        same = parts.get(number)
+        if same is None:
+            raise StoreUnavailable("the listing of parts is behind")
+        if len(same) > 1:
+            chains = [(summed.copy(), [*run]) for summed, run in chains for _ in same][:_MOST_CHAINS]
+        for turn, (summed, run) in enumerate(chains):
+            part = same[turn % len(same)]
+            summed.update(_line(part))
+            run.append(part)
+    for summed, run in chains:
+        if _short(summed) == mark.digest:
+            return run
+    raise UploadGone("stored parts were replaced behind the upload's back")
 
 
-def _extend(run: list[Part], parts: dict[int, Part], full_size: FullSize) -> None:
+def _extend(run: list[Part], parts: dict[int, list[Part]], full_size: FullSize) -> None:
     start = sum(part.size for part in run)
-    while (part := parts.get(len(run) + 1)) is not None and part.size == full_size(part.number, start):
-        run.append(part)
-        start += part.size
+    while same := parts.get(len(run) + 1):
+        size = full_size(len(run) + 1, start)
+        full = [part for part in same if part.size == size]
+        if not full:
+            return
+        run.append(full[-1])
+        start += size
