@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 from tuspy_server.models import HookEvent, Request, UploadInfo
 
@@ -39,10 +40,10 @@ REQUEST = Request(
 
 
 def event(
-    hook: str = "post_finish", upload: UploadInfo = UPLOAD, request: Request = REQUEST, **changes: object
+    hook: str = "post_finish", upload: UploadInfo = UPLOAD, request: Request = REQUEST, **changes: Any
 ) -> HookEvent:
     """One event; `changes` are applied to the upload."""
-    upload = replace(upload, **changes)  # type: ignore[arg-type]
+    upload = replace(upload, **changes)
     return HookEvent(type=hook, upload=upload, request=request, delivery_id=f"{upload.id[:8]}-{hook}")
 
 

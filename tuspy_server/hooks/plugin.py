@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import reduce
-from typing import Any
+from typing import Any, cast
 
 from tuspy_server.hooks.events import HOOK_TYPES, Hook, Hooks
 from tuspy_server.hooks.payload import parse_events
+from tuspy_server.hooks.transport import HookSet
 
 _PREFIXES = ("pre_", "post_")
 
@@ -30,9 +31,10 @@ class PluginHooks:
         if callable(setup):
             setup()
 
-    def hooks(self) -> Mapping[str, tuple[Hook, ...]]:
+    def hooks(self) -> HookSet[tuple[Hook, ...]]:
         """The callables for each enabled event, by our hook name."""
-        return {name: hooks for name, hooks in self._found.items() if name in self.events}
+        enabled = {name: hooks for name, hooks in self._found.items() if name in self.events}
+        return cast("HookSet[tuple[Hook, ...]]", enabled)
 
     def close(self) -> None:
         close = getattr(self._plugin, "close", None)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 
 from tuspy_server.errors import RejectUpload, StopUpload
-from tuspy_server.hooks.events import Hook
+from tuspy_server.hooks.transport import HookSet
 from tuspy_server.models import HookEvent, Request, Response
 
 _SCHEMA = """
@@ -53,7 +53,7 @@ class UserQuota:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.executescript(_SCHEMA)
 
-    def hooks(self) -> Mapping[str, Hook]:
+    def hooks(self) -> HookSet[Callable[[HookEvent], None]]:
         """The five hooks that keep the account book."""
         return {
             "pre_create": self._reserve,

@@ -8,15 +8,29 @@ import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Self, TypeAlias
+from typing import Generic, Self, TypeAlias, TypedDict, TypeVar, cast
 
 from tuspy_server.hooks.events import HOOK_TYPES
 from tuspy_server.hooks.payload import DEFAULT_EVENTS, HookFailed, decode, encode, parse_events
 from tuspy_server.models import HookEvent, HookResult, Request, UploadInfo
 
+H = TypeVar("H")
 DescribeStorage: TypeAlias = Callable[[UploadInfo], Mapping[str, str]]
 
 _REPEATABLE = ("pre_access", "pre_terminate")
+
+
+class HookSet(TypedDict, Generic[H], total=False):
+    """Hooks by their names, for `Hooks(**hook_set)`."""
+
+    pre_access: H
+    pre_create: H
+    post_create: H
+    post_receive: H
+    pre_finish: H
+    post_finish: H
+    pre_terminate: H
+    post_terminate: H
 
 
 class Transport(ABC):
@@ -32,9 +46,10 @@ class Transport(ABC):
         self.events = parse_events(events)
         self._describe_storage = describe_storage
 
-    def hooks(self) -> Mapping[str, Callable[[HookEvent], HookResult | None]]:
+    def hooks(self) -> HookSet[Callable[[HookEvent], HookResult | None]]:
         """A callable for each enabled event, by our hook name."""
-        return {name: self.invoke for name in HOOK_TYPES if name in self.events}
+        enabled = {name: self.invoke for name in HOOK_TYPES if name in self.events}
+        return cast("HookSet[Callable[[HookEvent], HookResult | None]]", enabled)
 
     def invoke(self, event: HookEvent) -> HookResult | None:
         """Deliver one event and read the answer. Blocks; safe from several threads.
