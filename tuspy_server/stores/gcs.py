@@ -162,7 +162,7 @@ class GCSStore(LedgerStore):
         names = self.names(info)
         key = info.storage["key"]
         found = self.bucket.head(key)
-        if found is not None and found.metadata.get(self.marker) == self._mark(info):
+        if found is not None and self._is_marked(info, found):
             self.bucket.delete_if_match(key, found.version)
         self._delete_all([key for key in self.bucket.list(names.folder) if key != names.info])
 

@@ -153,7 +153,7 @@ class LedgerStore(ABC):
             raise RecordChanged
         self._purge(info)
         if not keep:
-            self._objects.delete_if_match(names.info, version)
+            self._remove_record(info, version)
 
     def declare_length(self, info: UploadInfo, length: int, /) -> UploadInfo:
         return self.update(replace(info, length=length))
@@ -216,6 +216,10 @@ class LedgerStore(ABC):
         if not self._is_ours(info, self._objects.head(info.storage["key"])):
             raise RecordChanged
 
+    def _remove_record(self, info: UploadInfo, version: str) -> None:
+        """The last step of a termination without a tombstone."""
+        self._objects.delete_if_match(self.names(info).info, version)
+
     def _check_part(self, part: UploadInfo) -> None:
         try:
             offset = self._ledger(part)[0].offset
@@ -237,7 +241,10 @@ class LedgerStore(ABC):
             raise
 
     def _is_ours(self, info: UploadInfo, found: Found | None) -> bool:
-        return found is not None and found.size == info.length and found.metadata.get(self.marker) == self._mark(info)
+        return found is not None and found.size == info.length and self._is_marked(info, found)
+
+    def _is_marked(self, info: UploadInfo, found: Found) -> bool:
+        return found.metadata.get(self.marker) == self._mark(info)
 
     def _mark(self, info: UploadInfo) -> str:
         """What the finished object's metadata says of the upload it is."""
