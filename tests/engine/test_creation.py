@@ -6,9 +6,6 @@ import pytest
 
 from tests.engine.client import APPEND, EngineClient, Runner
 from tuspy_server import Composer, Config, Limits, MemoryLocker, MemoryStore, Request
-from tuspy_server.errors import StoreFull
-from tuspy_server.interfaces import Writer
-from tuspy_server.models import UploadInfo
 
 
 def test_a_created_upload_is_found_at_its_location(client: EngineClient) -> None:
@@ -118,34 +115,14 @@ def test_a_creation_whose_body_breaks_still_tells_where_it_is(client: EngineClie
     assert client.head(answer.id).offset == 40
 
 
-class FullStore(MemoryStore):
-    """Takes five bytes an upload."""
-
-    def open(self, info: UploadInfo, /, *, fence: int | None) -> Writer:
-        return _FullWriter(super().open(info, fence=fence))
-
-
-class _FullWriter(Writer):
-    def __init__(self, writer: Writer) -> None:
-        self._writer = writer
-
-    def write(self, chunks: object, /) -> None:
-        self._writer.write([b"12345"])
-        raise StoreFull
-
-    def close(self) -> int:
-        closed = self._writer.close()
-        assert isinstance(closed, int)
-        return closed
-
-
 def test_a_full_disk_is_507_and_what_was_stored_counts() -> None:
-    client = EngineClient(Composer(FullStore(), MemoryLocker()))
+    client = EngineClient(MemoryStore(capacity=5))
     upload = client.create(100).id
-    assert client.append(upload, 0, b"1234567890").status == 507
+    assert client.append(upload, 0, b"12345").status == 204
+    assert client.append(upload, 5, b"67890").status == 507
     assert client.head(upload).offset == 5
     created = client.create(100, b"1234567890")
-    assert (created.status, created.offset) == (201, 5)
+    assert (created.status, created.offset) == (201, 0)
 
 
 def test_a_deferred_length_is_shown_until_it_is_declared(client: EngineClient) -> None:

@@ -66,6 +66,7 @@ def new_record(steps: Steps, exchange: Exchange, intent: Create) -> UploadInfo:
 def _reserved(steps: Steps, exchange: Exchange, intent: Create, info: UploadInfo, *, is_own: bool) -> Locked:
     """The lock on a new upload. None is needed while nobody can know its id and nothing can interrupt it."""
     private = is_own and steps.config.new_id is None and not intent.announce
-    if private and isinstance(exchange.body, Buffered) and not exchange.hooks.of("post_create"):
+    told = exchange.hooks.of("post_create") or exchange.hooks.of("post_finish")  # those hear of it while it runs on
+    if private and isinstance(exchange.body, Buffered) and not told:
         return unlocked(exchange.runtime, exchange.body)
     return steps.locked(exchange, info.id)

@@ -9,6 +9,7 @@ from tuspy_server.engine.downloading import open_download
 from tuspy_server.engine.exchange import After, Exchange, Reply
 from tuspy_server.engine.finishing import deliver
 from tuspy_server.engine.hooking import decide, inform
+from tuspy_server.engine.locking import Locked
 from tuspy_server.engine.steps import Steps
 from tuspy_server.errors import UploadLocked
 from tuspy_server.models import Response, UploadInfo
@@ -32,7 +33,7 @@ async def describe(steps: Steps, exchange: Exchange, intent: Describe) -> Reply:
 async def _look_closely(steps: Steps, exchange: Exchange, info: UploadInfo) -> tuple[UploadInfo, After | None]:
     """Under the lock: ends a running append, so that the offset stands, and takes up what was left undone."""
     try:
-        async with steps.locked(exchange, info.id, *(info.parts if rules.is_unassembled(info) else ())) as held:
+        async with _closely_locked(steps, exchange, info) as held:
             info = await steps.load(exchange, info.id)
             if rules.is_unassembled(info):
                 parts = await parts_of(exchange, info.parts)
@@ -43,6 +44,12 @@ async def _look_closely(steps: Steps, exchange: Exchange, info: UploadInfo) -> t
         if rules.is_complete(info):  # its holder is delivering what is owed
             return info, None
         raise
+
+
+def _closely_locked(steps: Steps, exchange: Exchange, info: UploadInfo) -> Locked:
+    if rules.is_complete(info):  # only something owed to a hook: not worth waiting for
+        return Locked(exchange.runtime, (info.id,), exchange.body, 0)
+    return steps.locked(exchange, info.id, *(info.parts if rules.is_unassembled(info) else ()))
 
 
 async def terminate(steps: Steps, exchange: Exchange, intent: Terminate) -> Reply:

@@ -74,10 +74,10 @@ class Locked:
             lock = await runtime.try_lock(upload_id, self._on_release_requested, self._on_lost)
             if lock is not None:
                 return lock
-            if not runtime.may_wait:
-                raise WouldWait
             if runtime.monotonic() >= deadline:
                 raise UploadLocked
+            if not runtime.may_wait:
+                raise WouldWait
             await runtime.request_release(upload_id)
             await runtime.sleep(runtime.composer.locker.retry_interval)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -35,9 +36,11 @@ async def _append(exchange: Exchange, info: UploadInfo, held: Locked) -> tuple[U
     try:
         failure = await poured.run()
     except BaseException:
-        # Cancelled in the middle of the body: hand over what has arrived, then let go.
-        await poured.rescue()
-        await _close(exchange, writer, held)
+        # Cancelled in the middle of the body: hand over what has arrived, then let go. Trouble with that is no
+        # answer to anybody any more, and must not take the place of the cancellation.
+        with contextlib.suppress(TusError):
+            await poured.rescue()
+            await _close(exchange, writer, held)
         raise
     offset, closing_failure = await _close(exchange, writer, held)
     return replace(info, offset=info.offset if offset is None else offset), failure or closing_failure
@@ -60,8 +63,9 @@ async def _append_staged(
     try:
         failure = await _Pour(exchange, info, held, writer, computed).run()
     except BaseException:
-        held.check()
-        await runtime.discard(writer)
+        with contextlib.suppress(TusError):
+            held.check()
+            await runtime.discard(writer)
         raise
     held.check()
     if failure is None and not matches(checksum, computed):
@@ -101,14 +105,11 @@ class _Pour:
         return None
 
     async def rescue(self) -> None:
-        """Write what the body gathered before its reader was cancelled; a store failure changes nothing now."""
+        """Write what the body gathered before its reader was cancelled, as far as the store takes it."""
         chunks = self._exchange.body.take()
         if chunks:
-            try:
+            with contextlib.suppress(StoreError, BodyTooLarge):
                 await self._write(chunks)
-            except TusError as exc:
-                if isinstance(exc, LockLost):
-                    raise
 
     async def _write(self, chunks: Sequence[bytes]) -> None:
         fitting = chunks if self._room is None else _fit(chunks, self._room - self._received)
