@@ -27,7 +27,7 @@ from tuspy_server.stores.data_file import DataFiles
 from tuspy_server.stores.file_writer import FileWriter, StagedFileWriter, failure
 from tuspy_server.stores.marker import DirectoryMarker
 from tuspy_server.stores.paths import RECORD_SUFFIX, Paths, is_id
-from tuspy_server.stores.record import Line, build, decode, encode, end_of, moment, version_of
+from tuspy_server.stores.record import Line, Pin, build, decode, encode, ends_at, moment, revised
 from tuspy_server.stores.record_file import HeldRecord
 from tuspy_server.stores.system import SYNC, System
 
@@ -98,6 +98,7 @@ class FileStore:
         self._early = durability != "none"
         self._file_mode = file_mode
         self._min_free = min_free
+        self._boot = self._system.boot()
         self._condemned: set[str] = set()
         self._make_directory(self.directory, dir_mode)
 
@@ -120,8 +121,8 @@ class FileStore:
         try:
             line = self._create_record(record, place, encode(info, storage))
         finally:
-            self._data.release(fd)
-        return replace(info, offset=0, storage=storage, revision=line.revision)
+            self._system.close(fd)
+        return revised(info, offset=0, storage=storage, revision=line.revision)
 
     @_maps_errors
     def get(self, upload_id: str, /) -> UploadInfo:
@@ -136,15 +137,17 @@ class FileStore:
             raise UploadGone from exc
         if info.state is State.GONE:
             raise UploadGone
-        return info
+        return replace(info, state=State.FAILED) if upload_id in self._condemned else info
 
     @_maps_errors
     def update(self, info: UploadInfo, /) -> UploadInfo:
         with self._held(info.id) as held:
-            if held.line.version != version_of(info.revision):
+            if not held.line.is_version(info.revision):
                 raise RecordChanged
-            line = held.append(encode(info), pin=held.line.pin)
-        return replace(info, revision=line.revision)
+            if info.id in self._condemned and info.state not in (State.FAILED, State.GONE):
+                raise SyncFailed
+            line = self._append(held, info.id, encode(info), pin=held.line.pin)
+        return revised(info, offset=info.offset, storage=info.storage, revision=line.revision)
 
     def declare_length(self, info: UploadInfo, length: int, /) -> UploadInfo:
         return self.update(replace(info, length=length))
@@ -164,9 +167,9 @@ class FileStore:
         fd = self._claim(info)
         try:
             with self._held(info.id) as held:
-                if held.line.version != version_of(info.revision):
+                if not held.line.is_version(info.revision):
                     raise RecordChanged
-                held.append(held.line.body, pin=info.offset, keep_version=True)
+                self._append(held, info.id, pin=Pin(info.offset))
         except BaseException:
             self._data.release(fd)
             raise
@@ -185,12 +188,12 @@ class FileStore:
         state = decode(line.body).get("state")
         if state == State.FAILED.value or info.id in self._condemned:
             raise SyncFailed
-        if line.pin is not None:
+        if line.pin is not None and not line.pin.boot:
             raise RecordChanged
         place = self._paths.place(info)
         moved = state == State.COMPLETE.value and self._data.stat(place) is None
         if self.durability == "finish" and not moved:
-            self._sync_all(info, record, self._paths.data(place))
+            self._sync_all(info, line, record, self._paths.data(place))
 
     @_maps_errors
     def terminate(self, info: UploadInfo, /) -> None:
@@ -212,8 +215,11 @@ class FileStore:
 
     @_maps_errors
     def concat(self, info: UploadInfo, parts: Sequence[UploadInfo], /) -> UploadInfo:
+        """As the protocol says; a pin in the record keeps every byte from counting until all are there."""
         fd = self._data.lock(self._paths.place(info))
         try:
+            with self._held(info.id) as held:
+                self._append(held, info.id, pin=Pin(0))
             self._system.truncate(fd, 0)
             try:
                 offset = self._copy_parts(info, parts, fd)
@@ -222,6 +228,7 @@ class FileStore:
                 raise
             if self._always:
                 self._sync(info.id, fd)
+            self.vouch(info.id, offset)
         finally:
             self._data.release(fd)
         return replace(info, offset=offset)
@@ -261,13 +268,14 @@ class FileStore:
     def condemn(self, upload_id: str) -> None:
         """Mark the upload FAILED, as well as a failing disk allows."""
         self._condemned.add(upload_id)
-        with suppress(OSError, TusError, *_UNREADABLE), self._held(upload_id) as held:
-            held.append(encode(replace(_stored(held.line), state=State.FAILED)), pin=held.line.pin)
+        with suppress(OSError, TusError), self._held(upload_id) as held:
+            self._condemn_held(held, upload_id)
 
-    def unpin(self, upload_id: str) -> None:
-        """Let all bytes of the data file count."""
+    @_maps_errors
+    def vouch(self, upload_id: str, size: int) -> None:
+        """Let so many bytes of the data file count, from now on and, if all is promised, after a power loss."""
         with self._held(upload_id) as held:
-            held.append(held.line.body, pin=None, keep_version=True)
+            self._append(held, upload_id, pin=self._pin(size))
 
     def _make_directory(self, path: str, mode: int) -> None:
         if os.path.isdir(path):
@@ -277,7 +285,24 @@ class FileStore:
         with suppress(FileExistsError):
             self._system.make_directory(path, mode)
         if self.durability != "none":
-            self._sync_names([parent])
+            record_file.sync_names(self._system, [parent])
+
+    def _pin(self, durable: int) -> Pin | None:
+        """The pin of an upload that has nothing staged."""
+        return Pin(durable, self._boot) if self._always else None
+
+    def _append(self, held: HeldRecord, upload_id: str, body: bytes | None = None, *, pin: Pin | None) -> Line:
+        """A new version of the record if there is a body, else another pin on the same one."""
+        try:
+            return held.append(held.line.body if body is None else body, pin=pin, keep_version=body is None)
+        except SyncFailed:
+            self._condemn_held(held, upload_id)
+            raise
+
+    def _condemn_held(self, held: HeldRecord, upload_id: str) -> None:
+        self._condemned.add(upload_id)
+        with suppress(OSError, SyncFailed, *_UNREADABLE):
+            held.append(encode(replace(_stored(held.line), state=State.FAILED)), pin=held.line.pin)
 
     def _held(self, upload_id: str) -> HeldRecord:
         return HeldRecord(self._system, self._paths.record(upload_id), sync=self._always)
@@ -311,7 +336,8 @@ class FileStore:
 
     def _create_record(self, record: str, place: str, body: bytes) -> Line:
         try:
-            line = record_file.create(self._system, record, body, self._file_mode, sync=self._always)
+            pin = self._pin(0)
+            line = record_file.create(self._system, record, body, pin, self._file_mode, sync=self._always)
         except FileExistsError:
             if self._place_in(record) not in (place, None):
                 self._data.remove(place)
@@ -321,7 +347,7 @@ class FileStore:
             raise
         try:
             if self._always:
-                self._sync_names(self._paths.parents(self._paths.data(place)))
+                record_file.sync_names(self._system, self._paths.parents(self._paths.data(place)))
         except BaseException:
             self._system.unlink(record)
             self._data.remove(place)
@@ -344,9 +370,10 @@ class FileStore:
             record_file.load(self._system, record)
             raise UploadGone from None
         try:
-            if self._system.stat(record).st_size != end_of(info.revision):
-                self._recover(info.id, fd)
-            if self._system.fstat(fd).st_size != info.offset:
+            size = self._system.fstat(fd).st_size
+            if size > info.offset or not ends_at(info.revision, self._system.stat(record).st_size):
+                size = self._recover(info.id, fd)
+            if size != info.offset:
                 raise RecordChanged
         except BaseException as exc:
             self._data.release(fd)
@@ -355,19 +382,21 @@ class FileStore:
             raise
         return fd
 
-    def _recover(self, upload_id: str, fd: int) -> None:
-        """Cut off what was staged by a process that died, before anybody appends to it."""
+    def _recover(self, upload_id: str, fd: int) -> int:
+        """Cut off what does not count before anybody appends to it; the size that is left."""
         with self._held(upload_id) as held:
-            pin = held.line.pin
             if _stored(held.line).state is State.GONE:
                 raise UploadGone
-            if pin is None:
-                return
-            if self._system.fstat(fd).st_size > pin:
-                self._system.truncate(fd, pin)
-                if self._always:
-                    self._sync(upload_id, fd)
-            held.append(held.line.body, pin=None, keep_version=True)
+            size, pin = self._system.fstat(fd).st_size, held.line.pin
+            if pin is None or (self._always and pin.boot == self._boot != ""):
+                return size
+            counted = pin.counted(size, self._boot)
+            if size > counted:
+                self._system.truncate(fd, counted)
+            if self._always:
+                self._sync(upload_id, fd, held=held)
+            self._append(held, upload_id, pin=self._pin(counted))
+            return counted
 
     def _restore(self, line: Line, fields: dict[str, Any], *, announce: bool = True) -> UploadInfo:
         """The record as a value, with what the data file knows. With `announce` the offset is about to be told."""
@@ -383,9 +412,9 @@ class FileStore:
             if state != State.FAILED.value:
                 raise UploadGone
             return build(fields, offset=0, revision=line.revision, expires=expires)
+        offset = found.st_size if line.pin is None else line.pin.counted(found.st_size, self._boot)
         if self._always and announce and state is None:
-            self._sync_announced(fields["id"], place)
-        offset = found.st_size if line.pin is None else min(found.st_size, line.pin)
+            line = self._announce(line, fields["id"], place, offset)
         limits = fields.get("limits", {})
         if expires is not None and limits.get("sliding") and limits.get("max_age") is not None:
             expires = moment(found.st_mtime_ns // 1000) + timedelta(seconds=limits["max_age"])
@@ -434,54 +463,53 @@ class FileStore:
                 raise StoreFailed("a partial upload changed while it was copied")
         return offset
 
-    def _sync_all(self, info: UploadInfo, record: str, data: str) -> None:
-        with ExitStack() as stack:
+    def _sync_all(self, info: UploadInfo, line: Line, record: str, data: str) -> None:
+        with ExitStack() as opened:
 
-            def opened(fd: int | None) -> int | None:
-                if fd is not None:
-                    stack.callback(self._system.close, fd)
+            def hold(fd: int) -> int:
+                opened.callback(self._system.close, fd)
                 return fd
 
             try:
-                fd = self._system.open(data, SYNC)
+                fd = hold(self._system.open(data, SYNC))
             except FileNotFoundError:
                 raise UploadGone from None
-            opened(fd)
             if self._system.fstat(fd).st_size != info.offset:
                 raise RecordChanged
-            record_fd = self._system.open(record, SYNC)
-            opened(record_fd)
-            directories = [opened(self._system.open_directory(path)) for path in self._paths.parents(data)]
-            self._sync(info.id, fd, record_fd)
-            self._sync(info.id, names=directories)
+            if line.pin is not None:
+                self.vouch(info.id, info.offset)
+            record_fd = hold(self._system.open(record, SYNC))
+            names = [self._system.open_directory(path) for path in self._paths.parents(data)]
+            self._sync(info.id, fd, record_fd, names=[hold(name) for name in names if name is not None])
 
-    def _sync(self, upload_id: str, *fds: int, names: Sequence[int | None] = ()) -> None:
+    def _sync(self, upload_id: str, *fds: int, names: Sequence[int] = (), held: HeldRecord | None = None) -> None:
+        """Make open files, then names in open directories durable. `held` is the upload's record, if it is."""
         try:
             for fd in fds:
                 self._system.sync(fd)
             for directory in names:
-                if directory is not None:
-                    self._system.sync_names(directory)
+                self._system.sync_names(directory)
         except OSError as exc:
-            self.condemn(upload_id)
+            if held is None:
+                self.condemn(upload_id)
+            else:
+                self._condemn_held(held, upload_id)
             raise SyncFailed from exc
 
-    def _sync_announced(self, upload_id: str, place: str) -> None:
-        """What a killed process wrote may not be durable yet, and is about to be announced."""
+    def _announce(self, line: Line, upload_id: str, place: str, offset: int) -> Line:
+        """Make durable what is about to be told: a process may have died before it did."""
+        if line.pin is not None and (line.pin.boot != self._boot or line.pin.offset >= offset):
+            return line
         fd = self._system.open(self._paths.data(place), SYNC)
         try:
             self._sync(upload_id, fd)
         finally:
             self._system.close(fd)
-
-    def _sync_names(self, directories: Sequence[str]) -> None:
-        for path in directories:
-            fd = self._system.open_directory(path)
-            if fd is not None:
-                try:
-                    self._system.sync_names(fd)
-                finally:
-                    self._system.close(fd)
+        with self._held(upload_id) as held:
+            pin = held.line.pin
+            if pin is None or (pin.boot == self._boot and pin.offset < offset):
+                self._append(held, upload_id, pin=self._pin(offset))
+            return held.line
 
 
 def _stored(line: Line) -> UploadInfo:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import NoReturn, Protocol
@@ -34,8 +33,8 @@ class Upkeep(Protocol):
     def condemn(self, upload_id: str) -> None:
         """Record that bytes of this upload may be lost, so that it can never finish."""
 
-    def unpin(self, upload_id: str) -> None:
-        """Let staged bytes count. Raises OSError, StoreError."""
+    def vouch(self, upload_id: str, size: int) -> None:
+        """Let so many bytes of the data file count, from now on and after a power loss as well."""
 
 
 class FileWriter:
@@ -44,6 +43,20 @@ class FileWriter:
     `durable` makes `close` wait for the disk, `early` starts writing to it as soon as there is something to
     write, so that a later sync is short.
     """
+
+    __slots__ = (
+        "_durable",
+        "_early",
+        "_error",
+        "_fd",
+        "_flushed",
+        "_id",
+        "_moves",
+        "_offset",
+        "_start",
+        "_system",
+        "_upkeep",
+    )
 
     def __init__(
         self, upkeep: Upkeep, system: System, upload_id: str, fd: int, offset: int, *, durable: bool, early: bool
@@ -115,6 +128,7 @@ class FileWriter:
                 self._system.sync(self._fd)
             except OSError as exc:
                 self._condemn(exc)
+            self._upkeep.vouch(self._id, found.st_size)
         return found.st_size
 
     def _close(self) -> None:
@@ -132,8 +146,6 @@ class FileWriter:
         size = sum(map(len, chunks))
         while size:
             taken = self._system.write(self._fd, chunks, self._offset)
-            if not taken:
-                raise OSError(errno.EIO, os.strerror(errno.EIO))
             self._offset += taken
             size -= taken
             if size:
@@ -165,6 +177,8 @@ class FileWriter:
 class StagedFileWriter(FileWriter):
     """Appends behind a pin in the record, up to which alone the data file counts until the pin goes."""
 
+    __slots__ = ()
+
     def discard(self) -> None:
         if self._fd < 0:
             return
@@ -172,15 +186,13 @@ class StagedFileWriter(FileWriter):
         # the pin alone keeps the bytes from counting: where cutting them off fails, the next writer does it
         with suppress(OSError, StoreError):
             self._system.truncate(self._fd, self._start)
-            self._upkeep.unpin(self._id)
+            self._upkeep.vouch(self._id, self._start)
         self._abandon()
 
     def _settle(self) -> int:
         size = super()._settle()
-        try:
-            self._upkeep.unpin(self._id)
-        except OSError as exc:
-            raise failure(exc) from exc
+        if not self._durable or size == self._start:
+            self._upkeep.vouch(self._id, size)
         return size
 
 

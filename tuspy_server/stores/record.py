@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from typing import Any
 from zlib import crc32
 
@@ -19,45 +20,73 @@ _TEXTS = ("raw_metadata", "raw_concat", "principal")
 _MAPPINGS = ("metadata", "server_metadata")
 _LISTS = ("parts", "finals", "undelivered")
 _LIMITS = ("max_size", "min_size", "max_append_size", "min_append_size", "max_age", "sliding")
+_FIELDS = tuple(field.name for field in fields(UploadInfo))
+_get_fields = attrgetter(*_FIELDS)
+_PUT_FIELDS = tuple(getattr(UploadInfo, name).__set__ for name in _FIELDS)
+_put_offset, _put_storage, _put_revision = (
+    getattr(UploadInfo, name).__set__ for name in ("offset", "storage", "revision")
+)
 _encode = json.JSONEncoder(separators=(",", ":")).encode
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """Up to where the data file counts.
+
+    Without `boot` always: what is behind `offset` is staged. With it only once the machine was started again:
+    so much was durable, the rest was in the memory of the boot that is named here.
+    """
+
+    offset: int
+    boot: str = ""
+
+    def counted(self, size: int, boot: str) -> int:
+        """How many bytes of a data file of `size` count now, in this boot."""
+        return size if self.boot and self.boot == boot else min(size, self.offset)
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
     """One state of a record: `crc sequence pin body`, the checksum over all that follows it.
 
-    `pin` is the only offset up to which the data file counts while bytes are staged behind it, else None.
-    `end` is where the line ends in its file.
+    `sequence` grows by one with every version. The first is the time of creation, so that the versions of an id
+    that is used again differ from its earlier ones. Without a pin the whole data file counts. `end` is where the
+    line ends in its file.
     """
 
     sequence: int
-    pin: int | None
+    pin: Pin | None
     body: bytes
     end: int
 
     @property
-    def version(self) -> str:
-        """The part of the revision that a pin does not change."""
-        return f"{self.sequence}-{crc32(self.body):08x}"
-
-    @property
     def revision(self) -> str:
-        return f"{self.version}-{self.end}"
+        return f"{self.sequence}-{'' if self.pin else self.end}"
+
+    def is_version(self, revision: str) -> bool:
+        """Whether `revision` is of this version of the record, with whatever pin."""
+        return revision.partition("-")[0] == str(self.sequence)
 
 
-def version_of(revision: str) -> str:
-    """The part of a revision that `update` compares."""
-    return revision.rpartition("-")[0]
+def ends_at(revision: str, size: int) -> bool:
+    """Whether `revision` was read without a pin, and nothing was written since to a record file of this size."""
+    return revision.partition("-")[2] == str(size)
 
 
-def end_of(revision: str) -> int:
-    """The size of the record file that a revision was read from; -1 for one of another origin."""
-    size = revision.rpartition("-")[2]
-    return int(size) if size.isascii() and size.isdecimal() else -1
+def revised(info: UploadInfo, *, offset: int, storage: Mapping[str, str], revision: str) -> UploadInfo:
+    """`info` with what the store fills in. dataclasses.replace takes five times as long, at every creation."""
+    copy = object.__new__(UploadInfo)
+    for put, value in zip(_PUT_FIELDS, _get_fields(info), strict=True):
+        put(copy, value)
+    _put_offset(copy, offset)
+    _put_storage(copy, storage)
+    _put_revision(copy, revision)
+    return copy
 
 
-def line_bytes(sequence: int, pin: int | None, body: bytes) -> bytes:
-    rest = b"%d %s %s" % (sequence, b"-" if pin is None else b"%d" % pin, body)
+def line_bytes(sequence: int, pin: Pin | None, body: bytes) -> bytes:
+    mark = b"-" if pin is None else b"%d@%s" % (pin.offset, pin.boot.encode("ascii"))
+    rest = b"%d %s %s" % (sequence, mark, body)
     return b"%08x %s\n" % (crc32(rest), rest)
 
 
@@ -77,10 +106,17 @@ def _parse(text: bytes, end: int) -> Line | None:
         checksum, rest = text.split(b" ", 1)
         if int(checksum, 16) != crc32(rest):
             return None
-        sequence, pin, body = rest.split(b" ", 2)
-        return Line(int(sequence), None if pin == b"-" else int(pin), body, end)
+        sequence, mark, body = rest.split(b" ", 2)
+        return Line(int(sequence), _pin(mark), body, end)
     except ValueError:
         return None
+
+
+def _pin(mark: bytes) -> Pin | None:
+    if mark == b"-":
+        return None
+    offset, _, boot = mark.decode("ascii").partition("@")
+    return Pin(int(offset), boot)
 
 
 def encode(info: UploadInfo, storage: Mapping[str, str] | None = None) -> bytes:
@@ -88,36 +124,36 @@ def encode(info: UploadInfo, storage: Mapping[str, str] | None = None) -> bytes:
 
     `storage` takes the place of the one in `info`.
     """
-    fields: dict[str, object] = {"id": info.id, "created": _microseconds(info.created)}
+    found: dict[str, object] = {"id": info.id, "created": _microseconds(info.created)}
     if info.length is not None:
-        fields["length"] = info.length
+        found["length"] = info.length
     if info.expires is not None:
-        fields["expires"] = _microseconds(info.expires)
+        found["expires"] = _microseconds(info.expires)
     if info.state is not State.OPEN:
-        fields["state"] = info.state.value
+        found["state"] = info.state.value
     if info.kind is not Kind.REGULAR:
-        fields["kind"] = info.kind.value
+        found["kind"] = info.kind.value
     if info.protocol != "tus/1.0.0":
-        fields["protocol"] = info.protocol
+        found["protocol"] = info.protocol
     for name in _TEXTS:
         if (text := getattr(info, name)) is not None:
-            fields[name] = text
+            found[name] = text
     for name in _MAPPINGS:
         if mapping := getattr(info, name):
-            fields[name] = dict(mapping)
+            found[name] = dict(mapping)
     if storage := storage if storage is not None else info.storage:
-        fields["storage"] = dict(storage)
+        found["storage"] = dict(storage)
     for name in _LISTS:
         if items := getattr(info, name):
-            fields[name] = items
+            found[name] = items
     if info.limits != _NO_LIMITS:
-        fields["limits"] = {name: getattr(info.limits, name) for name in _LIMITS}
+        found["limits"] = {name: getattr(info.limits, name) for name in _LIMITS}
     if info.origin is not None:
-        fields["origin"] = [info.origin.method, info.origin.target, info.origin.headers]
+        found["origin"] = [info.origin.method, info.origin.target, info.origin.headers]
     if info.response is not None:
         body = b64encode(info.response.body).decode("ascii")
-        fields["response"] = [info.response.status, info.response.headers, body]
-    return _encode(fields).encode("ascii")
+        found["response"] = [info.response.status, info.response.headers, body]
+    return _encode(found).encode("ascii")
 
 
 def decode(body: bytes) -> dict[str, Any]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Sequence
 from contextlib import suppress
 from types import TracebackType
 
-from tuspy_server.errors import RecordChanged, UploadGone, UploadNotFound
-from tuspy_server.stores.record import Line, last_line, line_bytes
+from tuspy_server.errors import RecordChanged, SyncFailed, UploadGone, UploadNotFound
+from tuspy_server.stores.record import Line, Pin, last_line, line_bytes
 from tuspy_server.stores.system import NEW, READ, READ_WRITE, System
 
 _COMPACT_ABOVE = 48 * 1024
@@ -15,11 +17,12 @@ _COMPACT_LINES = 8
 _READ_STEP = 64 * 1024
 
 
-def create(system: System, path: str, body: bytes, mode: int, *, sync: bool) -> Line:
+def create(system: System, path: str, body: bytes, pin: Pin | None, mode: int, *, sync: bool) -> Line:
     """Make a record, exclusively. Raises FileExistsError; OSError, and then leaves none."""
     fd = system.open(path, NEW, mode)
     try:
-        data = line_bytes(1, None, body)
+        sequence = time.time_ns() // 1000
+        data = line_bytes(sequence, pin, body)
         _write(system, fd, data, 0)
         if sync:
             system.sync(fd)
@@ -28,7 +31,7 @@ def create(system: System, path: str, body: bytes, mode: int, *, sync: bool) -> 
         raise
     finally:
         system.close(fd)
-    return Line(1, None, body, len(data))
+    return Line(sequence, pin, body, len(data))
 
 
 def load(system: System, path: str) -> Line:
@@ -55,6 +58,17 @@ def _load(system: System, fd: int) -> Line:
     return line
 
 
+def sync_names(system: System, directories: Sequence[str]) -> None:
+    """Make the names in these directories durable."""
+    for path in directories:
+        fd = system.open_directory(path)
+        if fd is not None:
+            try:
+                system.sync_names(fd)
+            finally:
+                system.close(fd)
+
+
 def _write(system: System, fd: int, data: bytes, offset: int) -> None:
     while data:
         taken = system.write(fd, [data], offset)
@@ -73,6 +87,7 @@ class HeldRecord:
         self._sync = sync
         self._fd = -1
         self._size = 0
+        self._renamed = False
         self.line: Line
 
     def __enter__(self) -> HeldRecord:
@@ -90,8 +105,11 @@ class HeldRecord:
     ) -> None:
         self._release()
 
-    def append(self, body: bytes, *, pin: int | None, keep_version: bool = False) -> Line:
-        """Make `body` the state of the record; with `keep_version` as the same version of it. Raises OSError."""
+    def append(self, body: bytes, *, pin: Pin | None, keep_version: bool = False) -> Line:
+        """Make `body` the state of the record; with `keep_version` as the same version of it.
+
+        Raises OSError, then nothing changed; SyncFailed, then the new state may not survive a power loss.
+        """
         sequence = self.line.sequence + (not keep_version)
         data = line_bytes(sequence, pin, body)
         if self.line.end + len(data) > max(_COMPACT_ABOVE, _COMPACT_LINES * len(data)):
@@ -101,6 +119,8 @@ class HeldRecord:
             self._extend(data)
             self.line = Line(sequence, pin, body, self.line.end + len(data))
         self._size = self.line.end
+        if self._sync:
+            self._make_durable()
         return self.line
 
     def _lock_current(self) -> bool:
@@ -129,8 +149,6 @@ class HeldRecord:
         self._size = -1
         try:
             _write(self._system, self._fd, data, end)
-            if self._sync:
-                self._system.sync(self._fd)
         except BaseException:
             with suppress(OSError):
                 self._system.truncate(self._fd, end)
@@ -149,8 +167,6 @@ class HeldRecord:
             self._system.sync(fd)
             self._system.lock(fd, wait=False)
             self._system.replace(temporary, self._path)
-            if self._sync:
-                self._sync_names(directory)
         except BaseException:
             with suppress(OSError):
                 self._system.unlink(temporary)
@@ -158,14 +174,15 @@ class HeldRecord:
             raise
         self._release()
         self._fd = fd
+        self._renamed = True
 
-    def _sync_names(self, directory: str) -> None:
-        fd = self._system.open_directory(directory)
-        if fd is not None:
-            try:
-                self._system.sync_names(fd)
-            finally:
-                self._system.close(fd)
+    def _make_durable(self) -> None:
+        try:
+            self._system.sync(self._fd)
+            if self._renamed:
+                sync_names(self._system, [os.path.dirname(self._path)])
+        except OSError as exc:
+            raise SyncFailed from exc
 
     def _release(self) -> None:
         if self._fd >= 0:

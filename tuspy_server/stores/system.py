@@ -22,6 +22,7 @@ READ_WRITE: Final = os.O_RDWR | NOFOLLOW | BINARY
 SYNC: Final = READ_WRITE if sys.platform == "win32" else READ
 NEW: Final = os.O_CREAT | os.O_EXCL | WRITE
 
+_HAS_POSITIONS = hasattr(os, "pwrite")
 _COPY_STEP = 1 << 30
 _READ_STEP = 1 << 20
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL})
@@ -61,19 +62,23 @@ class System:
         return os.read(fd, size)
 
     def pread(self, fd: int, size: int, offset: int) -> bytes:
-        if hasattr(os, "pread"):
+        if _HAS_POSITIONS:
             return os.pread(fd, size, offset)
         os.lseek(fd, offset, os.SEEK_SET)
         return os.read(fd, size)
 
     def write(self, fd: int, chunks: Sequence[bytes], offset: int) -> int:
-        """Write at most MOST_PIECES pieces at `offset`; how many bytes were taken."""
+        """Write at most MOST_PIECES pieces, not all of them empty, at `offset`; how many bytes were taken, never 0."""
         if len(chunks) > 1:
-            return os.pwritev(fd, chunks, offset)
-        if hasattr(os, "pwrite"):
-            return os.pwrite(fd, chunks[0], offset)
-        os.lseek(fd, offset, os.SEEK_SET)
-        return os.write(fd, chunks[0])
+            taken = os.pwritev(fd, chunks, offset)
+        elif _HAS_POSITIONS:
+            taken = os.pwrite(fd, chunks[0], offset)
+        else:
+            os.lseek(fd, offset, os.SEEK_SET)
+            taken = os.write(fd, chunks[0])
+        if not taken:
+            raise OSError(errno.EIO, "the system took no byte")
+        return taken
 
     def seek(self, fd: int, offset: int) -> None:
         os.lseek(fd, offset, os.SEEK_SET)
@@ -156,6 +161,14 @@ class System:
                 copied += taken
                 piece = piece[taken:]
         return copied
+
+    def boot(self) -> str:
+        """Names the time since the machine was started, "" if unknown; it changes with every power loss."""
+        try:
+            with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+                return file.read(36)
+        except OSError:
+            return ""
 
     def free(self, path: str) -> int | None:
         """Bytes that may still be written there, None if unknown."""
