@@ -7,7 +7,7 @@ from contextlib import suppress
 from os import stat_result
 from stat import S_ISREG
 
-from tuspy_server.errors import RecordChanged, StoreFailed, TusError, UploadExists, UploadGone
+from tuspy_server.errors import RecordChanged, StoreFailed, StoreFull, TusError, UploadExists, UploadGone
 from tuspy_server.models import UploadInfo
 from tuspy_server.stores.paths import Paths
 from tuspy_server.stores.system import NEW, READ, WRITE, System
@@ -19,11 +19,19 @@ _LARGEST_READ = 1024 * 1024
 class DataFiles:
     """The data files of one store. `place` is where one lies, see Paths. All raise OSError, too."""
 
-    def __init__(self, system: System, paths: Paths, file_mode: int, dir_mode: int) -> None:
+    def __init__(self, system: System, paths: Paths, file_mode: int, dir_mode: int, min_free: int) -> None:
         self._system = system
         self._paths = paths
         self._file_mode = file_mode
         self._dir_mode = dir_mode
+        self._min_free = min_free
+
+    def check_space(self) -> None:
+        """Raises StoreFull if fewer than `min_free` bytes are free."""
+        if self._min_free:
+            free = self._system.free(self._paths.directory)
+            if free is not None and free < self._min_free:
+                raise StoreFull
 
     def reserve(self, place: str) -> int:
         """Make an empty file, exclusively, and return it open and locked. Raises UploadExists."""

@@ -6,38 +6,34 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import wraps
 from pathlib import Path
-from typing import Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 from tuspy_server.errors import (
     RecordChanged,
     StoreFailed,
-    StoreFull,
     SyncFailed,
     TusError,
-    UploadExists,
     UploadGone,
     UploadNotFound,
 )
 from tuspy_server.models import EPOCH, State, UploadInfo
 from tuspy_server.stores import record_file
 from tuspy_server.stores.data_file import DataFiles
-from tuspy_server.stores.file_writer import FileWriter, StagedFileWriter, failure
+from tuspy_server.stores.file_writer import FileWriter, StagedFileWriter
 from tuspy_server.stores.marker import DirectoryMarker
 from tuspy_server.stores.paths import RECORD_SUFFIX, Paths, is_id
-from tuspy_server.stores.record import Line, Pin, build, decode, encode, ends_at, moment, revised
+from tuspy_server.stores.record import Line, Pin, decode, encode, ends_at, moment, revised
 from tuspy_server.stores.record_file import HeldRecord
-from tuspy_server.stores.system import SYNC, System
-
-Durability: TypeAlias = Literal["none", "finish", "always"]
+from tuspy_server.stores.system import SYNC, System, failure
+from tuspy_server.stores.upload_records import UNREADABLE, Durability, Records, place_of, stored
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 _MARKER = ".tuspy-server"
-_UNREADABLE = (ValueError, KeyError, TypeError)
 
 
 def _maps_errors(
@@ -91,15 +87,11 @@ class FileStore:
             raise ValueError('FileStore durability is "none", "finish" or "always"')
         self._system = system or System()
         self._paths = Paths(os.fspath(directory), path_template)
-        self._data = DataFiles(self._system, self._paths, file_mode, dir_mode)
+        self._data = DataFiles(self._system, self._paths, file_mode, dir_mode, min_free)
+        self._records = Records(self._system, self._paths, self._data, durability, file_mode)
         self.directory = self._paths.directory
         self.durability: Durability = durability
-        self._always = durability == "always"
         self._early = durability != "none"
-        self._file_mode = file_mode
-        self._min_free = min_free
-        self._boot = self._system.boot()
-        self._condemned: set[str] = set()
         self._make_directory(self.directory, dir_mode)
 
     @property
@@ -113,41 +105,32 @@ class FileStore:
 
     @_maps_errors
     def create(self, info: UploadInfo, /) -> UploadInfo:
-        record = self._paths.record(info.id)
         place = self._paths.choose(info)
-        self.check_space()
+        self._data.check_space()
         storage = {**info.storage, "path": place}
-        fd = self._reserve(record, place, info.id)
-        try:
-            line = self._create_record(record, place, encode(info, storage))
-        finally:
-            self._system.close(fd)
+        line = self._records.create(info.id, place, encode(info, storage))
         return revised(info, offset=0, storage=storage, revision=line.revision)
 
     @_maps_errors
     def get(self, upload_id: str, /) -> UploadInfo:
-        line = record_file.load(self._system, self._paths.record(upload_id))
-        try:
-            fields = decode(line.body)
-            if fields["id"] != upload_id:
-                # a file system that does not tell case apart found another upload
-                raise UploadNotFound
-            info = self._restore(line, fields)
-        except _UNREADABLE as exc:
-            raise UploadGone from exc
+        info = None
+        while info is None:
+            info = self._records.look_up(upload_id)
         if info.state is State.GONE:
             raise UploadGone
-        return replace(info, state=State.FAILED) if upload_id in self._condemned else info
+        return replace(info, state=State.FAILED) if upload_id in self._records.condemned else info
 
     @_maps_errors
     def update(self, info: UploadInfo, /) -> UploadInfo:
-        with self._held(info.id) as held:
+        with self._records.held(info.id) as held:
             if not held.line.is_version(info.revision):
                 raise RecordChanged
-            if info.id in self._condemned and info.state not in (State.FAILED, State.GONE):
+            if info.id in self._records.condemned and info.state not in (State.FAILED, State.GONE):
                 raise SyncFailed
-            line = self._append(held, info.id, encode(info), pin=held.line.pin)
-        return revised(info, offset=info.offset, storage=info.storage, revision=line.revision)
+            # a hook may replace the mapping, but the bytes stay where they are
+            storage = {**info.storage, "path": place_of(held.line)}
+            line = self._records.append(held, info.id, encode(info, storage), pin=held.line.pin)
+        return revised(info, offset=info.offset, storage=storage, revision=line.revision)
 
     def declare_length(self, info: UploadInfo, length: int, /) -> UploadInfo:
         return self.update(replace(info, length=length))
@@ -159,21 +142,21 @@ class FileStore:
         Raises RecordChanged also while another writer has it open.
         """
         fd = self._claim(info)
-        return FileWriter(self, self._system, info.id, fd, info.offset, durable=self._always, early=self._early)
+        return FileWriter(self._system, self._data, self._records, info.id, fd, info.offset, early=self._early)
 
     @_maps_errors
     def stage(self, info: UploadInfo, /, *, fence: int | None) -> StagedFileWriter:
         """As `open`. A pin in the record keeps what is behind `info.offset` from counting until all of it is there."""
         fd = self._claim(info)
         try:
-            with self._held(info.id) as held:
+            with self._records.held(info.id) as held:
                 if not held.line.is_version(info.revision):
                     raise RecordChanged
-                self._append(held, info.id, pin=Pin(info.offset))
+                self._records.append(held, info.id, pin=Pin(info.offset))
         except BaseException:
             self._data.release(fd)
             raise
-        return StagedFileWriter(self, self._system, info.id, fd, info.offset, durable=self._always, early=self._early)
+        return StagedFileWriter(self._system, self._data, self._records, info.id, fd, info.offset, early=self._early)
 
     @_maps_errors
     def finish(self, info: UploadInfo, /) -> None:
@@ -186,7 +169,7 @@ class FileStore:
         record = self._paths.record(info.id)
         line = record_file.load(self._system, record)
         state = decode(line.body).get("state")
-        if state == State.FAILED.value or info.id in self._condemned:
+        if state == State.FAILED.value or info.id in self._records.condemned:
             raise SyncFailed
         if line.pin is not None and not line.pin.boot:
             raise RecordChanged
@@ -201,7 +184,7 @@ class FileStore:
         record = self._paths.record(info.id)
         keep = info.state is State.GONE and info.expires is not None
         try:
-            with self._held(info.id) as held:
+            with self._records.held(info.id) as held:
                 self._bury(held, info if keep else replace(info, expires=EPOCH))
         except UploadGone:
             # no line can be read, so nothing tells where the bytes are but the caller
@@ -211,24 +194,24 @@ class FileStore:
         if not keep:
             with suppress(FileNotFoundError):
                 self._system.unlink(record)
-        self._condemned.discard(info.id)
+        self._records.condemned.discard(info.id)
 
     @_maps_errors
     def concat(self, info: UploadInfo, parts: Sequence[UploadInfo], /) -> UploadInfo:
         """As the protocol says; a pin in the record keeps every byte from counting until all are there."""
         fd = self._data.lock(self._paths.place(info))
         try:
-            with self._held(info.id) as held:
-                self._append(held, info.id, pin=Pin(0))
+            with self._records.held(info.id) as held:
+                self._records.append(held, info.id, pin=Pin(0))
             self._system.truncate(fd, 0)
             try:
                 offset = self._copy_parts(info, parts, fd)
             except BaseException:
                 self._system.truncate(fd, 0)
                 raise
-            if self._always:
-                self._sync(info.id, fd)
-            self.vouch(info.id, offset)
+            if self._records.durable:
+                self._records.sync(info.id, fd)
+            self._records.vouch(info.id, offset)
         finally:
             self._data.release(fd)
         return replace(info, offset=offset)
@@ -258,25 +241,6 @@ class FileStore:
         """
         return DirectoryMarker(self._system, os.path.join(self.directory, _MARKER))
 
-    def check_space(self) -> None:
-        """Raises StoreFull if fewer than `min_free` bytes are free."""
-        if self._min_free:
-            free = self._system.free(self.directory)
-            if free is not None and free < self._min_free:
-                raise StoreFull
-
-    def condemn(self, upload_id: str) -> None:
-        """Mark the upload FAILED, as well as a failing disk allows."""
-        self._condemned.add(upload_id)
-        with suppress(OSError, TusError), self._held(upload_id) as held:
-            self._condemn_held(held, upload_id)
-
-    @_maps_errors
-    def vouch(self, upload_id: str, size: int) -> None:
-        """Let so many bytes of the data file count, from now on and, if all is promised, after a power loss."""
-        with self._held(upload_id) as held:
-            self._append(held, upload_id, pin=self._pin(size))
-
     def _make_directory(self, path: str, mode: int) -> None:
         if os.path.isdir(path):
             return
@@ -286,80 +250,6 @@ class FileStore:
             self._system.make_directory(path, mode)
         if self.durability != "none":
             record_file.sync_names(self._system, [parent])
-
-    def _pin(self, durable: int) -> Pin | None:
-        """The pin of an upload that has nothing staged."""
-        return Pin(durable, self._boot) if self._always else None
-
-    def _append(self, held: HeldRecord, upload_id: str, body: bytes | None = None, *, pin: Pin | None) -> Line:
-        """A new version of the record if there is a body, else another pin on the same one."""
-        try:
-            return held.append(held.line.body if body is None else body, pin=pin, keep_version=body is None)
-        except SyncFailed:
-            self._condemn_held(held, upload_id)
-            raise
-
-    def _condemn_held(self, held: HeldRecord, upload_id: str) -> None:
-        self._condemned.add(upload_id)
-        with suppress(OSError, SyncFailed, *_UNREADABLE):
-            held.append(encode(replace(_stored(held.line), state=State.FAILED)), pin=held.line.pin)
-
-    def _held(self, upload_id: str) -> HeldRecord:
-        return HeldRecord(self._system, self._paths.record(upload_id), sync=self._always)
-
-    def _reserve(self, record: str, place: str, upload_id: str) -> int:
-        try:
-            return self._data.reserve(place)
-        except UploadExists:
-            if place != upload_id or not self._never_created(record):
-                raise
-        fd = self._data.adopt(place)
-        try:
-            if not self._never_created(record):
-                raise UploadExists
-            with suppress(FileNotFoundError):
-                self._system.unlink(record)
-        except BaseException:
-            self._data.release(fd)
-            raise
-        return fd
-
-    def _never_created(self, record: str) -> bool:
-        """Whether a creation died between the data file and the record."""
-        try:
-            record_file.load(self._system, record)
-        except UploadGone:
-            return False
-        except UploadNotFound:
-            return True
-        return False
-
-    def _create_record(self, record: str, place: str, body: bytes) -> Line:
-        try:
-            pin = self._pin(0)
-            line = record_file.create(self._system, record, body, pin, self._file_mode, sync=self._always)
-        except FileExistsError:
-            if self._place_in(record) not in (place, None):
-                self._data.remove(place)
-            raise UploadExists from None
-        except BaseException:
-            self._data.remove(place)
-            raise
-        try:
-            if self._always:
-                record_file.sync_names(self._system, self._paths.parents(self._paths.data(place)))
-        except BaseException:
-            self._system.unlink(record)
-            self._data.remove(place)
-            raise
-        return line
-
-    def _place_in(self, record: str) -> str | None:
-        """Where the upload of this record has its bytes; None if that cannot be told."""
-        try:
-            return self._paths.place(_stored(record_file.load(self._system, record)))
-        except (OSError, TusError, *_UNREADABLE):
-            return None
 
     def _claim(self, info: UploadInfo) -> int:
         """The data file, open and locked, its size the upload's offset."""
@@ -372,7 +262,7 @@ class FileStore:
         try:
             size = self._system.fstat(fd).st_size
             if size > info.offset or not ends_at(info.revision, self._system.stat(record).st_size):
-                size = self._recover(info.id, fd)
+                size = self._records.recover(info.id, fd)
             if size != info.offset:
                 raise RecordChanged
         except BaseException as exc:
@@ -381,44 +271,6 @@ class FileStore:
                 raise UploadNotFound from None
             raise
         return fd
-
-    def _recover(self, upload_id: str, fd: int) -> int:
-        """Cut off what does not count before anybody appends to it; the size that is left."""
-        with self._held(upload_id) as held:
-            if _stored(held.line).state is State.GONE:
-                raise UploadGone
-            size, pin = self._system.fstat(fd).st_size, held.line.pin
-            if pin is None or (self._always and pin.boot == self._boot != ""):
-                return size
-            counted = pin.counted(size, self._boot)
-            if size > counted:
-                self._system.truncate(fd, counted)
-            if self._always:
-                self._sync(upload_id, fd, held=held)
-            self._append(held, upload_id, pin=self._pin(counted))
-            return counted
-
-    def _restore(self, line: Line, fields: dict[str, Any], *, announce: bool = True) -> UploadInfo:
-        """The record as a value, with what the data file knows. With `announce` the offset is about to be told."""
-        state, length = fields.get("state"), fields.get("length")
-        expires = moment(fields["expires"]) if "expires" in fields else None
-        if state == State.GONE.value:
-            return build(fields, offset=0, revision=line.revision, expires=expires)
-        if state == State.COMPLETE.value and length is not None:
-            return build(fields, offset=length, revision=line.revision, expires=expires)
-        place = fields["storage"]["path"]
-        found = self._data.stat(place)
-        if found is None:
-            if state != State.FAILED.value:
-                raise UploadGone
-            return build(fields, offset=0, revision=line.revision, expires=expires)
-        offset = found.st_size if line.pin is None else line.pin.counted(found.st_size, self._boot)
-        if self._always and announce and state is None:
-            line = self._announce(line, fields["id"], place, offset)
-        limits = fields.get("limits", {})
-        if expires is not None and limits.get("sliding") and limits.get("max_age") is not None:
-            expires = moment(found.st_mtime_ns // 1000) + timedelta(seconds=limits["max_age"])
-        return build(fields, offset=offset, revision=line.revision, expires=expires)
 
     def _due(self, upload_id: str, now: datetime) -> UploadInfo | None:
         try:
@@ -429,8 +281,8 @@ class FileStore:
             slides = fields.get("limits", {}).get("sliding")
             if fields["id"] != upload_id or (not slides and moment(fields["expires"]) > now):
                 return None
-            info = self._restore(line, fields, announce=False)
-        except (OSError, TusError, *_UNREADABLE):
+            info = self._records.restore(line, fields, announce=False)
+        except (OSError, TusError, *UNREADABLE):
             return None
         return info if info.expires is not None and info.expires <= now else None
 
@@ -439,7 +291,7 @@ class FileStore:
 
         Once they are gone it no longer says where they were: another upload may be placed there by name.
         """
-        storage = dict(_stored(held.line).storage)
+        storage = dict(stored(held.line).storage)
         place = storage.get("path")
         grave = replace(info, state=State.GONE)
         held.append(encode(grave, storage), pin=None)
@@ -453,7 +305,7 @@ class FileStore:
     def _copy_parts(self, info: UploadInfo, parts: Sequence[UploadInfo], fd: int) -> int:
         offset = 0
         for part in parts:
-            self.check_space()
+            self._data.check_space()
             offset += self._data.copy(part, fd, offset)
         if info.length is not None and info.length != offset:
             raise StoreFailed("the partial uploads do not add up to the length of the final one")
@@ -477,43 +329,7 @@ class FileStore:
             if self._system.fstat(fd).st_size != info.offset:
                 raise RecordChanged
             if line.pin is not None:
-                self.vouch(info.id, info.offset)
+                self._records.vouch(info.id, info.offset)
             record_fd = hold(self._system.open(record, SYNC))
             names = [self._system.open_directory(path) for path in self._paths.parents(data)]
-            self._sync(info.id, fd, record_fd, names=[hold(name) for name in names if name is not None])
-
-    def _sync(self, upload_id: str, *fds: int, names: Sequence[int] = (), held: HeldRecord | None = None) -> None:
-        """Make open files, then names in open directories durable. `held` is the upload's record, if it is."""
-        try:
-            for fd in fds:
-                self._system.sync(fd)
-            for directory in names:
-                self._system.sync_names(directory)
-        except OSError as exc:
-            if held is None:
-                self.condemn(upload_id)
-            else:
-                self._condemn_held(held, upload_id)
-            raise SyncFailed from exc
-
-    def _announce(self, line: Line, upload_id: str, place: str, offset: int) -> Line:
-        """Make durable what is about to be told: a process may have died before it did."""
-        if line.pin is not None and (line.pin.boot != self._boot or line.pin.offset >= offset):
-            return line
-        fd = self._system.open(self._paths.data(place), SYNC)
-        try:
-            self._sync(upload_id, fd)
-        finally:
-            self._system.close(fd)
-        with self._held(upload_id) as held:
-            pin = held.line.pin
-            if pin is None or (pin.boot == self._boot and pin.offset < offset):
-                self._append(held, upload_id, pin=self._pin(offset))
-            return held.line
-
-
-def _stored(line: Line) -> UploadInfo:
-    """A record as it was written. Raises what `decode` and `build` raise."""
-    fields = decode(line.body)
-    expires = moment(fields["expires"]) if "expires" in fields else None
-    return build(fields, offset=0, revision=line.revision, expires=expires)
+            self._records.sync(info.id, fd, record_fd, names=[hold(name) for name in names if name is not None])

@@ -2,50 +2,27 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import NoReturn, Protocol
+from typing import NoReturn
 
-from tuspy_server.errors import RecordChanged, StoreError, StoreFailed, StoreFull, StoreUnavailable, SyncFailed
-from tuspy_server.stores.system import MOST_PIECES, System
+from tuspy_server.errors import RecordChanged, StoreError, StoreFailed, SyncFailed
+from tuspy_server.stores.data_file import DataFiles
+from tuspy_server.stores.system import MOST_PIECES, System, failure
+from tuspy_server.stores.upload_records import Records
 
 _WRITEBACK_STEP = 8 << 20
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-_TRANSIENT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EBUSY})
-
-
-def failure(exc: OSError) -> StoreError:
-    """What a failed system call means to a client; raise it `from exc`."""
-    if exc.errno in _FULL:
-        return StoreFull()
-    if exc.errno in _TRANSIENT:
-        return StoreUnavailable()
-    return StoreFailed()
-
-
-class Upkeep(Protocol):
-    """What a writer needs of its store."""
-
-    def check_space(self) -> None:
-        """Raises StoreFull if less than the space to keep free is left."""
-
-    def condemn(self, upload_id: str) -> None:
-        """Record that bytes of this upload may be lost, so that it can never finish."""
-
-    def vouch(self, upload_id: str, size: int) -> None:
-        """Let so many bytes of the data file count, from now on and after a power loss as well."""
 
 
 class FileWriter:
     """Appends to an open, locked data file; nothing is buffered.
 
-    `durable` makes `close` wait for the disk, `early` starts writing to it as soon as there is something to
-    write, so that a later sync is short.
+    With `early` the system starts to write to the disk as soon as there is something to write, so that a later
+    sync is short.
     """
 
     __slots__ = (
-        "_durable",
+        "_data",
         "_early",
         "_error",
         "_fd",
@@ -53,20 +30,20 @@ class FileWriter:
         "_id",
         "_moves",
         "_offset",
+        "_records",
         "_start",
         "_system",
-        "_upkeep",
     )
 
     def __init__(
-        self, upkeep: Upkeep, system: System, upload_id: str, fd: int, offset: int, *, durable: bool, early: bool
+        self, system: System, data: DataFiles, records: Records, upload_id: str, fd: int, offset: int, *, early: bool
     ) -> None:
-        self._upkeep = upkeep
         self._system = system
+        self._data = data
+        self._records = records
         self._id = upload_id
         self._fd = fd
         self._start = self._offset = self._flushed = offset
-        self._durable = durable
         self._early = early
         self._moves = False
         self._error: StoreError | None = None
@@ -78,7 +55,7 @@ class FileWriter:
     def write(self, chunks: Sequence[bytes], /) -> None:
         if self._fd < 0:
             raise StoreFailed("the writer is closed")
-        self._upkeep.check_space()
+        self._data.check_space()
         try:
             if len(chunks) <= MOST_PIECES:
                 self._put(chunks)
@@ -123,12 +100,12 @@ class FileWriter:
             raise failure(exc) from exc
         if not found.st_nlink:
             raise RecordChanged("the upload was removed")
-        if self._durable and found.st_size != self._start:
+        if self._records.durable and found.st_size != self._start:
             try:
                 self._system.sync(self._fd)
             except OSError as exc:
                 self._condemn(exc)
-            self._upkeep.vouch(self._id, found.st_size)
+            self._records.vouch(self._id, found.st_size)
         return found.st_size
 
     def _close(self) -> None:
@@ -139,7 +116,7 @@ class FileWriter:
             self._condemn(exc)
 
     def _condemn(self, exc: OSError) -> NoReturn:
-        self._upkeep.condemn(self._id)
+        self._records.condemn(self._id)
         raise SyncFailed from exc
 
     def _put(self, chunks: Sequence[bytes]) -> None:
@@ -186,13 +163,13 @@ class StagedFileWriter(FileWriter):
         # the pin alone keeps the bytes from counting: where cutting them off fails, the next writer does it
         with suppress(OSError, StoreError):
             self._system.truncate(self._fd, self._start)
-            self._upkeep.vouch(self._id, self._start)
+            self._records.vouch(self._id, self._start)
         self._abandon()
 
     def _settle(self) -> int:
         size = super()._settle()
-        if not self._durable or size == self._start:
-            self._upkeep.vouch(self._id, size)
+        if not self._records.durable or size == self._start:
+            self._records.vouch(self._id, size)
         return size
 
 

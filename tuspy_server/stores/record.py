@@ -51,13 +51,14 @@ class Line:
 
     `sequence` grows by one with every version. The first is the time of creation, so that the versions of an id
     that is used again differ from its earlier ones. Without a pin the whole data file counts. `end` is where the
-    line ends in its file.
+    line ends in its file, which had `file_size` when it was read.
     """
 
     sequence: int
     pin: Pin | None
     body: bytes
     end: int
+    file_size: int
 
     @property
     def revision(self) -> str:
@@ -95,19 +96,19 @@ def last_line(data: bytes) -> Line | None:
     end = data.rfind(b"\n")
     while end >= 0:
         start = data.rfind(b"\n", 0, end) + 1
-        if (line := _parse(data[start:end], end + 1)) is not None:
+        if (line := _parse(data[start:end], end + 1, len(data))) is not None:
             return line
         end = start - 1
     return None
 
 
-def _parse(text: bytes, end: int) -> Line | None:
+def _parse(text: bytes, end: int, file_size: int) -> Line | None:
     try:
         checksum, rest = text.split(b" ", 1)
         if int(checksum, 16) != crc32(rest):
             return None
         sequence, mark, body = rest.split(b" ", 2)
-        return Line(int(sequence), _pin(mark), body, end)
+        return Line(int(sequence), _pin(mark), body, end, file_size)
     except ValueError:
         return None
 

@@ -31,7 +31,7 @@ def create(system: System, path: str, body: bytes, pin: Pin | None, mode: int, *
         raise
     finally:
         system.close(fd)
-    return Line(sequence, pin, body, len(data))
+    return Line(sequence, pin, body, len(data), len(data))
 
 
 def load(system: System, path: str) -> Line:
@@ -114,11 +114,12 @@ class HeldRecord:
         data = line_bytes(sequence, pin, body)
         if self.line.end + len(data) > max(_COMPACT_ABOVE, _COMPACT_LINES * len(data)):
             self._replace(data)
-            self.line = Line(sequence, pin, body, len(data))
+            end = len(data)
         else:
             self._extend(data)
-            self.line = Line(sequence, pin, body, self.line.end + len(data))
-        self._size = self.line.end
+            end = self.line.end + len(data)
+        self._size = end
+        self.line = Line(sequence, pin, body, end, end)
         if self._sync:
             self._make_durable()
         return self.line

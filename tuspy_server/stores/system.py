@@ -11,6 +11,8 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
+from tuspy_server.errors import StoreError, StoreFailed, StoreFull, StoreUnavailable
+
 if sys.platform != "win32":
     import fcntl
 
@@ -22,6 +24,8 @@ READ_WRITE: Final = os.O_RDWR | NOFOLLOW | BINARY
 SYNC: Final = READ_WRITE if sys.platform == "win32" else READ
 NEW: Final = os.O_CREAT | os.O_EXCL | WRITE
 
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_TRANSIENT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EBUSY})
 _HAS_POSITIONS = hasattr(os, "pwrite")
 _COPY_STEP = 1 << 30
 _READ_STEP = 1 << 20
@@ -34,6 +38,15 @@ def _most_pieces() -> int:
         return os.sysconf("SC_IOV_MAX")
     except (AttributeError, ValueError, OSError):
         return 1
+
+
+def failure(exc: OSError) -> StoreError:
+    """What a failed system call means to a client; raise it `from exc`."""
+    if exc.errno in _FULL:
+        return StoreFull()
+    if exc.errno in _TRANSIENT:
+        return StoreUnavailable()
+    return StoreFailed()
 
 
 # pieces that one write may carry; 1 where there is no gathering write at an offset
