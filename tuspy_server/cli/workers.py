@@ -135,4 +135,5 @@ def work(settings: Settings, sockets: list[socket.socket], index: int) -> None:
         log.error("worker %d cannot start: %s", index, exc)
         sys.stdout.flush()
         os._exit(UNFIT)
+    log.info("worker started", extra={"fields": {"worker": index, "pid": os.getpid()}})
     run(app, settings, sockets, worker=index)
