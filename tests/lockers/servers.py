@@ -8,9 +8,11 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+from urllib.request import urlopen
 
 import pytest
 
@@ -30,14 +32,32 @@ def binary(name: str, *places: str) -> str:
     return found
 
 
-class Server:
-    """A program that listens on `port`."""
+def answers(url: str) -> bool:
+    """Whether a GET of the URL succeeds."""
+    try:
+        with urlopen(url, timeout=5):
+            return True
+    except OSError:
+        return False
 
-    def __init__(self, command: Sequence[str], port: int, log: Path, *, user: str | None = None) -> None:
+
+class Server:
+    """A program that listens on `port`, and works once `ready` says so."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        port: int,
+        log: Path,
+        *,
+        user: str | None = None,
+        ready: Callable[[], bool] = lambda: True,
+    ) -> None:
         self.port = port
         self._command = command
         self._log = log
         self._user = user
+        self._ready = ready
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Server:
@@ -53,7 +73,7 @@ class Server:
         deadline = time.monotonic() + 30
         while True:
             with socket.socket() as client:
-                if client.connect_ex(("127.0.0.1", self.port)) == 0:
+                if client.connect_ex(("127.0.0.1", self.port)) == 0 and self._ready():
                     return
             assert self._process.poll() is None, self._log.read_text()
             assert time.monotonic() < deadline, self._log.read_text()
@@ -61,7 +81,7 @@ class Server:
 
     def kill(self) -> None:
         if self._process is not None:
-            self._process.kill()
+            self._signal(signal.SIGKILL)
             self._process.wait()
 
     def pause(self) -> None:
@@ -72,5 +92,10 @@ class Server:
         self._signal(signal.SIGCONT)
 
     def _signal(self, number: signal.Signals) -> None:
+        """To the program and what it started: each client of PostgreSQL has a process."""
         assert self._process is not None
+        started = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
         self._process.send_signal(number)
+        for pid in started:
+            with suppress(ProcessLookupError):
+                os.kill(int(pid), number)

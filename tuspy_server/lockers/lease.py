@@ -20,9 +20,10 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
-from itertools import count
+from itertools import count, islice
 from typing import Protocol
 
 from tuspy_server.errors import LockerUnavailable
@@ -32,9 +33,10 @@ _log = logging.getLogger("tuspy_server")
 
 _DRIFT = 0.01
 _EXPIRY_INTERVAL = 1.0
-_LISTEN_TIMEOUT = 1.0
 _RETRY_PAUSE = 0.5
 _NETWORK_TIMEOUT = 2.0
+_FORSAKEN_LIMIT = 10_000
+_FORSAKEN_BATCH = 50
 
 _PLAIN_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._~-]{0,127}")
 
@@ -87,8 +89,8 @@ class LeaseService(Protocol):
     def request(self, upload_id: str, /) -> None:
         """Let whoever holds the lock know that it is wanted."""
 
-    def wishes(self, held: Mapping[str, str], timeout: float, /) -> Iterable[str]:
-        """Owners among `held` whose locks are wanted; waits up to about `timeout` seconds for one."""
+    def wishes(self, held: Mapping[str, str], /) -> Iterable[str]:
+        """Owners among `held` whose locks are wanted. Waits for some, though not for ever."""
 
     def forget(self) -> None:
         """In a forked child: drop connections without a word to the other side, for they are the parent's."""
@@ -142,7 +144,7 @@ class LeasedLocker:
 
     _held: dict[str, LeasedLock]
     _by_upload: dict[str, LeasedLock]
-    _forsaken: dict[str, tuple[str, float]]
+    _forsaken: dict[str, str]
 
     def __init__(self, service: LeaseService, *, lease: float, retry_interval: float) -> None:
         if not lease >= 1:
@@ -170,9 +172,12 @@ class LeasedLocker:
             lock = LeasedLock(self, upload_id, owner, grant.token, on_release_requested, on_lost)
             lock.extend(asked_at if grant.since is None else grant.since, self.lease)
             self._hold(lock)
-        except (LockerUnavailable, RuntimeError) as exc:
+        except LockerUnavailable:
             # The service may have given us the lock all the same, and nobody would renew or release it.
-            self._forsaken[owner] = upload_id, asked_at + self.lease
+            self._forsake(upload_id, owner)
+            raise
+        except RuntimeError as exc:  # no thread can be started
+            self._forsake(upload_id, owner)
             raise LockerUnavailable from exc
         if lock.alive:
             return lock
@@ -238,7 +243,16 @@ class LeasedLocker:
         try:
             self._service.release(lock.upload_id, lock.owner)
         except LockerUnavailable:
-            self._forsaken[lock.owner] = lock.upload_id, lock.deadline
+            self._forsake(lock.upload_id, lock.owner)
+
+    def _forsake(self, upload_id: str, owner: str) -> None:
+        """Free in the background what the service may believe to be ours."""
+        with self._mutex:
+            if len(self._forsaken) >= _FORSAKEN_LIMIT:
+                del self._forsaken[next(iter(self._forsaken))]
+            self._forsaken[owner] = upload_id
+        with suppress(RuntimeError):
+            self._renewer.wake()
 
     def _lose(self, locks: Iterable[LeasedLock]) -> None:
         call_each(lock.on_lost for lock in locks if self._drop(lock))
@@ -265,13 +279,16 @@ class LeasedLocker:
             if answers.get(lock.owner, False):
                 lock.extend(started, self.lease)
         self._lose(lock for lock in locks if answers.get(lock.owner, True) is False)
+        if self._forsaken:
+            return 0.0
         pauses = [lock.renew_at - now() for lock in self._locks()]
         return max(min([*pauses, self.lease / 3]), 0.05)
 
     def _free_forsaken(self) -> None:
-        for owner, (upload_id, end) in list(self._forsaken.items()):
-            if now() < end:
-                self._service.release(upload_id, owner)
+        with self._mutex:
+            some = list(islice(self._forsaken.items(), _FORSAKEN_BATCH))
+        for owner, upload_id in some:
+            self._service.release(upload_id, owner)
             self._forsaken.pop(owner, None)
 
     def _note_outage(self, exc: LockerUnavailable) -> None:
@@ -284,7 +301,10 @@ class LeasedLocker:
         locks = self._locks()
         if not locks:
             return None
-        self._lose(lock for lock in locks if now() >= lock.deadline)
+        ended = [lock for lock in locks if now() >= lock.deadline]
+        self._lose(ended)
+        for lock in ended:
+            self._forsake(lock.upload_id, lock.owner)
         return max(0.0, min(_EXPIRY_INTERVAL, min(lock.deadline for lock in locks) - now()))
 
     def _listen(self) -> float | None:
@@ -293,7 +313,7 @@ class LeasedLocker:
         if not held:
             return None
         try:
-            wanted = [self._held.get(owner) for owner in self._service.wishes(held, _LISTEN_TIMEOUT)]
+            wanted = [self._held.get(owner) for owner in self._service.wishes(held)]
         except LockerUnavailable as exc:
             self._note_outage(exc)
             # A service that has restarted may have forgotten our locks: find out now rather than when they are due.

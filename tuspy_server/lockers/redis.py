@@ -23,6 +23,8 @@ RedisClient: TypeAlias = "Redis | RedisCluster"
 # stay: an expired one could hand a token out again after the server's clock was set back.
 _SLOTS = 256
 
+_LISTEN_TIMEOUT = 1.0
+
 # The owner may have it already: a client repeats a command whose answer it did not get. The wall clock is the
 # floor of the token, so that it grows on although a server that keeps nothing forgets the counter.
 _ACQUIRE = """
@@ -128,21 +130,21 @@ class _RedisService:
     def request(self, upload_id: str, /) -> None:
         self._call(lambda: self._client.eval(_REQUEST, 1, self._keys(upload_id)[0], f"{self._prefix}wishes:"))
 
-    def wishes(self, held: Mapping[str, str], timeout: float, /) -> Iterable[str]:
+    def wishes(self, held: Mapping[str, str], /) -> Iterable[str]:
         channel = f"{self._prefix}wishes:{next(iter(held)).partition('-')[0]}"
         try:
-            return list(self._messages(channel, timeout))
+            return list(self._messages(channel))
         except (RedisError, OSError) as exc:
             self.forget()
             raise LockerUnavailable from exc
 
-    def _messages(self, channel: str, timeout: float) -> Iterable[str]:
+    def _messages(self, channel: str) -> Iterable[str]:
         if self._pubsub is None or self._channel != channel:
             self.forget()
             self._pubsub = cast("Any", self._client).pubsub(ignore_subscribe_messages=True)
             self._pubsub.subscribe(channel)
             self._channel = channel
-        message = self._pubsub.get_message(timeout=timeout)
+        message = self._pubsub.get_message(timeout=_LISTEN_TIMEOUT)
         while message is not None:
             data = message["data"]
             yield data.decode() if isinstance(data, bytes) else data
