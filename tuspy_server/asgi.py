@@ -164,7 +164,7 @@ class _Connection:
         message = await self._receive()
         if message["type"] == "http.disconnect":
             self.lost = True
-            return None
+            return _held_back(self._receive)
         self.ended = not message.get("more_body", False)
         chunk: bytes = message.get("body", b"")
         return chunk
@@ -172,8 +172,9 @@ class _Connection:
     async def read_small(self, seconds: float) -> Buffered:
         """A whole small body; cut where the client went away or fell silent."""
         chunks: list[bytes] = []
-        with anyio.move_on_after(seconds):
+        with anyio.move_on_after(seconds) as silence:
             while not self.ended and (chunk := await self.next_chunk()) is not None:
+                silence.deadline = anyio.current_time() + seconds
                 if chunk:
                     chunks.append(chunk)
         return Buffered(chunks, cut=not self.ended)
@@ -306,6 +307,16 @@ class StreamedBody:
                 self._room = anyio.Event()
                 await self._room.wait()
         self._arrived.set()
+
+
+def _held_back(receive: Receive) -> bytes | None:
+    """What uvicorn had received and does not hand over once the client has gone; None elsewhere.
+
+    Its `receive` is a method of the request's cycle, whose `body` holds what was not asked for yet. A wrapped
+    `receive`, or a uvicorn that changed, gives None, and the client sends those bytes again.
+    """
+    held = getattr(getattr(receive, "__self__", None), "body", None)
+    return bytes(held) if isinstance(held, bytes | bytearray) and held else None
 
 
 def _announced(request: Request) -> Content:

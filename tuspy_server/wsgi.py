@@ -205,20 +205,19 @@ class StreamBody:
             if self._socket is not None:
                 self._socket.settimeout(self._idle_timeout)
             return self._stream.read(size)
-        except TimeoutError as exc:
-            raise self._reason or ReadTimeout from exc
         except Exception as exc:
-            # gunicorn keeps the bytes of a read that failed at a truncated chunk: a second read returns them.
-            with contextlib.suppress(Exception):
-                kept = self._stream.read(size)
-                if kept:
-                    self._reason = self._reason or BodyInterrupted()
-                    return kept
-            raise self._reason or BodyInterrupted from exc
+            self.interrupt(ReadTimeout() if isinstance(exc, TimeoutError) else BodyInterrupted())
+            return self._salvage(size)
         finally:
             if self._socket is not None:
                 with contextlib.suppress(OSError):
                     self._socket.settimeout(previous)
+
+    def _salvage(self, size: int) -> bytes:
+        """What gunicorn holds of a read that failed: with the receiving side shut, a second read returns it."""
+        with contextlib.suppress(Exception):
+            return self._stream.read(size)
+        return b""
 
 
 def _then_drain(body: bytes, unread: StreamBody) -> Iterator[bytes]:
