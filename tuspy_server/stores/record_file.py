@@ -112,12 +112,8 @@ class HeldRecord:
         """
         sequence = self.line.sequence + (not keep_version)
         data = line_bytes(sequence, pin, body)
-        if self.line.end + len(data) > max(_COMPACT_ABOVE, _COMPACT_LINES * len(data)):
-            self._replace(data)
-            end = len(data)
-        else:
-            self._extend(data)
-            end = self.line.end + len(data)
+        crowded = self.line.end + len(data) > max(_COMPACT_ABOVE, _COMPACT_LINES * len(data))
+        end = len(data) if crowded and self._replace(data) else self._extend(data)
         self._size = end
         self.line = Line(sequence, pin, body, end, end)
         if self._sync:
@@ -142,44 +138,58 @@ class HeldRecord:
             self._release()
         return self._fd >= 0
 
-    def _extend(self, data: bytes) -> None:
-        end = self.line.end
-        if self._size != end:
+    def _extend(self, data: bytes) -> int:
+        """Add a line; where it ends."""
+        start = self.line.end
+        if self._size != start:
             # what a crash left of a line would otherwise become the start of this one
-            self._system.truncate(self._fd, end)
+            self._system.truncate(self._fd, start)
         self._size = -1
         try:
-            _write(self._system, self._fd, data, end)
+            _write(self._system, self._fd, data, start)
         except BaseException:
             with suppress(OSError):
-                self._system.truncate(self._fd, end)
+                self._system.truncate(self._fd, start)
             raise
+        return start + len(data)
 
-    def _replace(self, data: bytes) -> None:
-        """Put a file with this one line in the record's place."""
+    def _replace(self, data: bytes) -> bool:
+        """Put a file with this one line in the record's place; False if there is no room for both, for example."""
         directory, name = os.path.split(self._path)
         temporary = os.path.join(directory, f".new-{name}")
-        with suppress(FileNotFoundError):
-            self._system.unlink(temporary)
-        fd = self._system.open(temporary, NEW, self._system.fstat(self._fd).st_mode & 0o777)
+        try:
+            with suppress(FileNotFoundError):
+                self._system.unlink(temporary)
+            fd = self._system.open(temporary, NEW, self._system.fstat(self._fd).st_mode & 0o777)
+        except OSError:
+            return False
         try:
             _write(self._system, fd, data, 0)
             # a name that points to bytes not yet durable would lose the record with the power
-            self._system.sync(fd)
+            self._sync_file(fd)
             self._system.lock(fd, wait=False)
             self._system.replace(temporary, self._path)
-        except BaseException:
+        except BaseException as exc:
+            self._system.close(fd)
             with suppress(OSError):
                 self._system.unlink(temporary)
-            self._system.close(fd)
+            if isinstance(exc, OSError):
+                return False
             raise
         self._release()
         self._fd = fd
         self._renamed = True
+        return True
+
+    def _sync_file(self, fd: int) -> None:
+        try:
+            self._system.sync(fd)
+        except OSError as exc:
+            raise SyncFailed from exc
 
     def _make_durable(self) -> None:
+        self._sync_file(self._fd)
         try:
-            self._system.sync(self._fd)
             if self._renamed:
                 sync_names(self._system, [os.path.dirname(self._path)])
         except OSError as exc:

@@ -58,11 +58,12 @@ class Records:
             info = self.restore(line, fields)
         except UNREADABLE as exc:
             raise UploadGone from exc
-        return info if line.pin is not None or self._is_current(record, line, info) else None
+        return info if self._is_current(record, line, info) else None
 
     def _is_current(self, record: str, line: Line, info: UploadInfo) -> bool:
         """Whether no pin can have come between the line and a look at the data file: what is behind it is staged."""
-        if info.state is State.COMPLETE or info.state is State.GONE:
+        staged = line.pin is not None and not line.pin.boot
+        if staged or info.state is State.COMPLETE or info.state is State.GONE:
             return True
         try:
             return self._system.stat(record).st_size == line.file_size
@@ -219,8 +220,8 @@ class Records:
         finally:
             self._system.close(fd)
         with self.held(upload_id) as held:
-            pin = held.line.pin
-            if pin is None or (pin.boot == self._boot and pin.offset < offset):
+            # where the record changed meanwhile, other bytes may lie there now
+            if held.line.file_size == line.file_size:
                 self.append(held, upload_id, pin=self.pin(offset))
             return held.line
 
