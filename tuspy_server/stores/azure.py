@@ -134,7 +134,9 @@ class AzureStore(LedgerStore):
         names, key = self.names(info), info.storage["key"]
         versioned = self.container.is_versioned(names.info)
         self._remove_data(info, names.folder)
-        self.container.delete([name for name in self.container.list(names.folder) if name != names.info])
+        for found in self.container.find(names.folder):
+            if found.name != names.info:
+                self.container.delete_if_match(found.name, found.version)
         if versioned:
             self.container.drop_versions(names.folder, lambda found: True)
             self.container.drop_versions(key, lambda found: found.name == key and self._is_marked(info, found))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
@@ -85,12 +86,14 @@ class GCSStore(LedgerStore):
         with suppress(StoreError):
             stored = self.bucket.get(self.names(info).ledger)
             counted = {p.name for p in decode_ledger(stored.body).pieces} if stored else set()
-            self.bucket.delete([self.names(info).piece(p) for p in pieces if p.name not in counted])
+            self._delete([self.names(info).piece(p) for p in pieces if p.name not in counted])
 
     def commit(self, info: UploadInfo, ledger: Ledger, version: str, names: PieceNames) -> tuple[Ledger, str]:
         packed, superfluous = self._packed(info, ledger, names)
         done = super().commit(info, packed, version, names)
-        self._try_delete([self.names(info).piece(piece) for piece in superfluous])
+        with suppress(StoreError):
+            # What stays costs space until the upload is finished, and nothing else.
+            self._delete([self.names(info).piece(piece) for piece in superfluous])
         return done
 
     def _packed(self, info: UploadInfo, ledger: Ledger, names: PieceNames) -> tuple[Ledger, list[Piece]]:
@@ -155,8 +158,8 @@ class GCSStore(LedgerStore):
 
     def _clean(self, info: UploadInfo, ledger: Ledger) -> None:
         names = self.names(info)
-        found = self.bucket.list(f"{names.folder}{names.nonce}.")
-        self._delete_all([key for key in found if key != names.ledger])
+        pieces = self.bucket.find(f"{names.folder}{names.nonce}.")
+        self._delete_found([found for found in pieces if found.name != names.ledger])
 
     def _purge(self, info: UploadInfo) -> None:
         names = self.names(info)
@@ -164,11 +167,16 @@ class GCSStore(LedgerStore):
         found = self.bucket.head(key)
         if found is not None and self._is_marked(info, found):
             self.bucket.delete_if_match(key, found.version)
-        self._delete_all([key for key in self.bucket.list(names.folder) if key != names.info])
+        self._delete_found([found for found in self.bucket.find(names.folder) if found.name != names.info])
 
-    def _delete_all(self, keys: Sequence[str]) -> None:
-        for future in [self.pool.submit(self.bucket.delete, [key]) for key in keys]:
-            future.result()
+    def _delete(self, keys: Sequence[str]) -> None:
+        """Objects whose names nobody uses again."""
+        _await_all([self.pool.submit(self.bucket.delete, [key]) for key in keys])
+
+    def _delete_found(self, objects: Sequence[Found]) -> None:
+        """Each as it was listed: a request that is carried out late harms no upload that takes the id anew."""
+        delete = self.bucket.delete_if_match
+        _await_all([self.pool.submit(delete, found.name, found.version) for found in objects])
 
     def _headers(self, info: UploadInfo) -> Headers:
         return Headers(
@@ -178,3 +186,10 @@ class GCSStore(LedgerStore):
             storage_class=info.storage.get("storage_class"),
             metadata={self.marker: self._mark(info)},
         )
+
+
+def _await_all(calls: Sequence[Future[Any]]) -> None:
+    """Wait until all have ended, then raise what the first of them did that failed."""
+    wait(calls)
+    for call in calls:
+        call.result()

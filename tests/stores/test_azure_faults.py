@@ -1,0 +1,43 @@
+"""AzureStore while calls fail, on Azurite.
+
+TUSPY_SERVER_CAMPAIGN=1 makes every call fail in every way; otherwise a sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.servers.azurite import AzureServer, azure_server
+from tests.servers.proxy import Proxy
+from tests.stores.ledger_faults import PATIENT, FaultSuite
+from tests.stores.ledger_scenario import PIECE
+from tuspy_server.stores.azure import AzureStore
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzureServer]:
+    with azure_server(tmp_path_factory.mktemp("azure")) as running:
+        yield running
+
+
+class TestAzureStoreInTrouble(FaultSuite):
+    @pytest.fixture(autouse=True)
+    def _on(self, server: AzureServer) -> None:
+        self.server = server
+
+    def new_place(self) -> str:
+        return self.server.container().name
+
+    def store(self, place: str, timeout: float = PATIENT) -> AzureStore:
+        container = self.server.container(place, timeout=timeout)
+        return AzureStore(
+            container, prefix="p", block_size=PIECE, smallest=10, blocks_in_flight=2, threads=3, checkpoint_interval=0
+        )
+
+    def proxy(self) -> Proxy:
+        return self.server.proxy
+
+    def stored(self, place: str) -> list[str]:
+        return self.server.names(place)

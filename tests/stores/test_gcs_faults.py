@@ -1,0 +1,43 @@
+"""GCSStore while calls fail, on fake-gcs-server behind our rules (tests/servers/gcs).
+
+TUSPY_SERVER_CAMPAIGN=1 makes every call fail in every way; otherwise a sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.servers.gcs import GCSServer, gcs_server
+from tests.servers.proxy import Proxy
+from tests.stores.ledger_faults import PATIENT, FaultSuite
+from tests.stores.ledger_scenario import PIECE
+from tuspy_server.stores.gcs import GCSStore
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GCSServer]:
+    with gcs_server(tmp_path_factory.mktemp("gcs")) as running:
+        yield running
+
+
+class TestGCSStoreInTrouble(FaultSuite):
+    @pytest.fixture(autouse=True)
+    def _on(self, server: GCSServer) -> None:
+        self.server = server
+
+    def new_place(self) -> str:
+        return self.server.new_bucket()
+
+    def store(self, place: str, timeout: float = PATIENT) -> GCSStore:
+        bucket = self.server.bucket(place, timeout=timeout)
+        return GCSStore(
+            bucket, prefix="p", piece_size=PIECE, smallest=10, pieces_in_flight=2, threads=3, checkpoint_interval=0
+        )
+
+    def proxy(self) -> Proxy:
+        return self.server.proxy
+
+    def stored(self, place: str) -> list[str]:
+        return self.server.names(place)
