@@ -1,0 +1,122 @@
+"""Everything that is checked: `pip install nox && nox` runs the default sessions, `nox -l` lists all.
+
+Pythons, servers, browsers and other programs that are missing here are skipped and named.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import nox
+
+HERE = Path(__file__).parent
+PROJECT = nox.project.load_toml("pyproject.toml")
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")
+
+
+def _works(program: str) -> bool:
+    """Whether a Python answers; pyenv leaves names on the PATH that start nothing."""
+    try:
+        return subprocess.run([program, "-c", ""], capture_output=True, timeout=60).returncode == 0
+    except OSError:
+        return False
+
+
+def _installed(version: str) -> Iterator[str]:
+    """Where this version may be: on the PATH, or among pyenv's."""
+    if found := shutil.which(f"python{version}"):
+        yield found
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    yield from map(str, pyenv.glob(f"versions/{version}.*/bin/python{version}"))
+
+
+def _find(version: str) -> bool:
+    """Make `python{version}` the first on the PATH that works."""
+    if sys.version_info[:2] == tuple(map(int, version.split("."))):
+        return True
+    for program in _installed(version):
+        if _works(program):
+            os.environ["PATH"] = os.pathsep.join([str(Path(program).parent), os.environ["PATH"]])
+            return True
+    print(f"without Python {version}: not installed", file=sys.stderr)
+    return False
+
+
+FOUND = [version for version in PYTHONS if _find(version)]
+NEWEST = FOUND[-1]
+
+nox.needs_version = ">=2025.2"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.reuse_venv = "yes"
+nox.options.error_on_missing_interpreters = False
+nox.options.sessions = ["lint", "types", "tests", "wheel", "docs"]
+
+
+def _group(*names: str) -> list[str]:
+    return list(nox.project.dependency_groups(PROJECT, *names))
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """ruff, for faults and for form."""
+    session.install(*_group("lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """mypy over everything, pyright over what is shipped."""
+    session.install("-e", ".[server,hooks]", *_group("types"))
+    session.run("mypy")
+    session.run("pyright")
+
+
+@nox.session(python=FOUND)
+def tests(session: nox.Session) -> None:
+    """The tests. Arguments go to pytest."""
+    session.install("-e", ".[server,hooks]", *_group("test"))
+    session.run("pytest", "--quiet", *session.posargs)
+
+
+@nox.session
+def wheel(session: nox.Session) -> None:
+    """Build the wheel, install it where nothing else is, and use it."""
+    session.install("build")
+    built = Path(session.create_tmp()) / "dist"
+    shutil.rmtree(built, ignore_errors=True)
+    session.run("python", "-m", "build", "--wheel", "--outdir", str(built), silent=True)
+    (found,) = built.glob("*.whl")
+    session.run("python", "tests/wheel.py", str(found), external=False)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The programs of the README and of docs/examples, run."""
+    session.install("-e", ".[server,hooks]", *_group("test"))
+    session.run("pytest", "--quiet", "tests/test_readme.py", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """The benchmarks; arguments as `python -m tests.benchmarks --help` tells."""
+    session.install("-e", ".[server]", *_group("test", "interop"))
+    session.run("python", "-m", "tests.benchmarks", *session.posargs)
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Branch coverage of the protocol and the engine: all of it."""
+    session.install("-e", ".[server,hooks]", *_group("test"))
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", "--quiet", "tests/protocol", "tests/engine", "tests/adapters")
+    session.run("coverage", "combine")
+    session.run(
+        "coverage", "report", "--include=tuspy_server/protocol/*,tuspy_server/engine/*", "--show-missing",
+        "--skip-covered", "--fail-under=100",
+    )  # fmt: skip
