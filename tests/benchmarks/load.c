@@ -292,8 +292,9 @@ static void readable(struct conn *c) {
     struct answer *a = &answers[c - conns];
     for (;;) {
         ssize_t n;
-        if (c->reading_body && c->to_read > IN_MAX) { /* MSG_TRUNC: the kernel drops the bytes uncopied */
-            n = recv(c->fd, NULL, c->to_read, MSG_TRUNC);
+        if (c->reading_body && c->to_read > IN_MAX) {
+            /* MSG_TRUNC: the kernel drops the bytes uncopied; the last one is read below, where the end is noticed. */
+            n = recv(c->fd, NULL, c->to_read - 1, MSG_TRUNC);
             if (n > 0) { c->to_read -= n; if (c->step == FETCH) bytes_moved += n; continue; }
         } else {
             n = recv(c->fd, c->in + c->in_len, IN_MAX - 1 - c->in_len, 0);

@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,7 +87,7 @@ def unused_port() -> int:
 @contextmanager
 def running(server: Server, place: Place) -> Iterator[subprocess.Popen[bytes]]:
     """The started server, accepting connections; its process group is killed afterwards."""
-    log = place.directory.with_name(place.directory.name + ".log")
+    log = _log(place)
     with log.open("wb") as output, pinned(SERVER_CORE):
         process = subprocess.Popen(
             server.command(place),
@@ -99,27 +99,36 @@ def running(server: Server, place: Place) -> Iterator[subprocess.Popen[bytes]]:
             start_new_session=True,
         )
     try:
-        _await_port(process, place.port, log)
+        _await_port(process, place)
         yield process
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         log.unlink()
 
 
-def _await_port(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+def _log(place: Place) -> Path:
+    return place.directory.with_name(place.directory.name + ".log")
+
+
+def _last_words(place: Place) -> str:
+    said = _log(place).read_text(errors="replace").strip().splitlines()
+    return said[-1] if said else "nothing"
+
+
+def _await_port(process: subprocess.Popen[bytes], place: Place) -> None:
     deadline = time.monotonic() + _START_TIMEOUT
     while time.monotonic() < deadline:
         if process.poll() is not None:
             break
         try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            socket.create_connection(("127.0.0.1", place.port), timeout=1).close()
         except OSError:
             time.sleep(0.02)
         else:
             return
-    said = log.read_text(errors="replace").strip().splitlines()
-    raise ServerFailed(f"did not start: {said[-1] if said else 'it said nothing'}")
+    raise ServerFailed(f"did not start; it said: {_last_words(place)}")
 
 
 def measure(case: Case, server: Server, bench: Bench) -> Run:
@@ -147,7 +156,11 @@ def _warm_up(target: Target, bench: Bench) -> None:
     with loadgen.Load(bench.load, _arguments(target, bench, [*mode, *_WARM_UP])) as load:
         result = load.run(lambda: None)
     if result.errors:
-        raise ServerFailed(f"while warming up: {result.error}")
+        raise ServerFailed(f"while warming up, {_complaint(result.errors, result.error, target.place)}")
+
+
+def _complaint(errors: int, first: str, place: Place) -> str:
+    return f"{errors} errors, first: {first}; the server's last line: {_last_words(place)}"
 
 
 def _timed(pid: int, target: Target, plan: Plan, bench: Bench) -> Run:
@@ -175,7 +188,7 @@ def _timed(pid: int, target: Target, plan: Plan, bench: Bench) -> Run:
         threads=max(*threads, before.threads, after.threads),
         threads_added=max(*threads, before.threads, after.threads) - idle.threads,
         slow_alive=result.slow_alive,
-        failed=f"{result.errors} errors, first: {result.error}" if result.errors else None,
+        failed=_complaint(result.errors, result.error, target.place) if result.errors else None,
     )
 
 
