@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 if TYPE_CHECKING:
-    from tuspy_server.models import Headers, Response
+    from tuspy_server.models import Headers, Limits, Response, StoredResponse
 
 Fault = Literal["client", "server", "nobody"]
 
@@ -165,6 +165,22 @@ class UploadGone(UploadNotFound):
     message = "the upload is no longer available"
 
 
+class UploadFailed(UploadGone):
+    """The upload ended with a refusal. `response` is the answer it was given, where there is one to repeat."""
+
+    def __init__(self, response: StoredResponse | None = None) -> None:
+        super().__init__()
+        self.response = response
+
+
+class UploadCompleted(TusError):
+    """Nothing can be appended to a completed upload; asking for its answer again takes an empty last append."""
+
+    status = 400
+    code = "ERR_UPLOAD_COMPLETED"
+    message = "the upload is complete"
+
+
 class AppendForbidden(TusError):
     """A final upload cannot be written to (tus 1.0.0, Concatenation: MUST 403)."""
 
@@ -206,10 +222,26 @@ class UploadTooLarge(TusError):
     code = "ERR_MAX_SIZE_EXCEEDED"
     message = "maximum size exceeded"
 
+    def __init__(self, detail: str = "", *, limits: Limits | None = None) -> None:
+        super().__init__(detail)
+        self.limits = limits
+
 
 class BodyTooLarge(UploadTooLarge):
     code = "ERR_UPLOAD_SIZE_EXCEEDED"
     message = "the body exceeds the upload's length"
+
+
+class UploadTooSmall(TusError):
+    """Less than the server announced to take at once, or as a resumable upload."""
+
+    status = 400
+    code = "ERR_MIN_SIZE_MISSED"
+    message = "smaller than this server's minimum"
+
+    def __init__(self, detail: str = "", *, limits: Limits | None = None) -> None:
+        super().__init__(detail)
+        self.limits = limits
 
 
 class RangeNotSatisfiable(TusError):
@@ -346,6 +378,13 @@ class RejectUpload(TusError):
         self.answer_status = status
         self.answer_headers = headers
         self.answer_body = body
+
+
+class DigestMismatch(RejectUpload):
+    """All bytes are there, and they are not those that Repr-Digest promised. Final: no retry can help."""
+
+    code = "ERR_DIGEST_MISMATCH"
+    message = "the content does not match its Repr-Digest"
 
 
 class StopUpload(TusError):

@@ -8,8 +8,8 @@ from typing import Protocol
 
 from tuspy_server.config import Config
 from tuspy_server.errors import TusError
-from tuspy_server.models import NO_LIMITS, Headers, Limits, Request, Response, UploadInfo
-from tuspy_server.protocol.intents import Intent
+from tuspy_server.models import NO_LIMITS, Headers, Limits, Request, Response, StoredResponse, UploadInfo
+from tuspy_server.protocol.intents import Append, Create, Intent
 from tuspy_server.protocol.resolve import Target, UploadPath
 
 
@@ -65,9 +65,25 @@ class Dialect(Protocol):
 
     def read(self, call: Call) -> Intent: ...
 
-    def created(self, call: Call, info: UploadInfo, location: str, now: datetime) -> Response: ...
+    def created(self, call: Call, info: UploadInfo, location: str, now: datetime) -> Response:
+        """A new upload that is not complete yet."""
 
-    def appended(self, call: Call, info: UploadInfo, location: str, now: datetime) -> Response: ...
+    def appended(self, call: Call, info: UploadInfo, location: str, now: datetime) -> Response:
+        """More bytes for an upload that is not complete yet."""
+
+    def completed(
+        self, call: Call, info: UploadInfo, response: StoredResponse | None, location: str, now: datetime
+    ) -> Response:
+        """The end of an upload, by creation or append; also when asked for again. `response` is the app's."""
+
+    def interrupted(self, call: Call, info: UploadInfo, failure: TusError, location: str, now: datetime) -> Response:
+        """A new upload whose first bytes broke off; it can be resumed."""
+
+    def announced(self, call: Call, info: UploadInfo, location: str, now: datetime) -> Headers | None:
+        """The 104 that names a new upload, before its body is read; None where it must not be sent."""
+
+    def progressed(self, call: Call, intent: Create | Append, offset: int) -> Headers | None:
+        """A 104 that tells a durable offset while the body is read; None where it must not be sent."""
 
     def described(self, call: Call, info: UploadInfo, now: datetime) -> Response: ...
 

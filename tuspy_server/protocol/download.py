@@ -91,10 +91,15 @@ def representation_headers(info: UploadInfo) -> Headers:
     )
 
 
-def _file_name(name: str) -> str:
-    """RFC 6266: an ASCII fallback and filename* in UTF-8, without path, control or bidi characters."""
+def clean_name(name: str) -> str:
+    """A client's file name without path, control or bidi characters, of bounded length; perhaps empty."""
     name = re.split(r"[/\\]", name)[-1]
-    name = "".join(c for c in name if c.isprintable() and not 0xD800 <= ord(c) <= 0xDFFF)[:LONGEST_NAME].strip(" .")
+    return "".join(c for c in name if c.isprintable() and not 0xD800 <= ord(c) <= 0xDFFF)[:LONGEST_NAME].strip(" .")
+
+
+def _file_name(name: str) -> str:
+    """RFC 6266: an ASCII fallback and filename* in UTF-8."""
+    name = clean_name(name)
     if not name:
         return ""
     ascii_name = "".join(c if c.isascii() and c not in '"\\%' else "_" for c in name)

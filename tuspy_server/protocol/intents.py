@@ -26,7 +26,11 @@ NO_CONTENT = Content()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Create:
-    """A new upload. `complete` is the client's word that this body is the whole rest (None: implied by length)."""
+    """A new upload. `complete` is the client's word that this body is the whole rest (None: implied by length).
+
+    `limited` says that the limits of appends bind this body too; `announce` that the upload may be announced, and
+    its progress told, while the body is on its way.
+    """
 
     protocol: str
     length: int | None
@@ -40,11 +44,15 @@ class Create:
     complete: bool | None = None
     origin: StoredRequest | None = None
     announce: bool = False
+    limited: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Append:
-    """Bytes for an upload, at `offset`. `length` declares it (again); `complete` as for `Create`."""
+    """Bytes for an upload, at `offset`. `length` declares it (again); `complete` and `announce` as for `Create`.
+
+    `invalidates` says that content beyond the upload's length ends it: the client has lost track.
+    """
 
     id: str
     protocol: str
@@ -54,6 +62,7 @@ class Append:
     checksum: Checksum | None = None
     complete: bool | None = None
     announce: bool = False
+    invalidates: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

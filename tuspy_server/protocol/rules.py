@@ -15,15 +15,20 @@ from tuspy_server.errors import (
     InvalidConcat,
     InvalidLength,
     OffsetMismatch,
+    TusError,
+    UploadCompleted,
+    UploadFailed,
     UploadGone,
     UploadNotFinished,
     UploadNotFound,
     UploadTooLarge,
+    UploadTooSmall,
 )
 from tuspy_server.models import Kind, Limits, State, UploadInfo
 from tuspy_server.protocol.intents import Append, Create
 
 TUS = "tus/1.0.0"
+RUFH = "rufh"
 
 
 def ends_by_length(info: UploadInfo) -> bool:
@@ -57,9 +62,11 @@ def is_expired(info: UploadInfo, now: datetime) -> bool:
 
 
 def check_available(info: UploadInfo, now: datetime) -> None:
-    """Raise UploadGone for what no longer answers."""
-    if info.state in (State.GONE, State.FAILED) or is_expired(info, now):
+    """Raise UploadGone for what no longer answers, UploadFailed for what ended with a refusal."""
+    if info.state is State.GONE or is_expired(info, now):
         raise UploadGone
+    if info.state is State.FAILED:
+        raise UploadFailed(info.response)
 
 
 def check_principal(info: UploadInfo, principal: str | None) -> None:
@@ -86,19 +93,42 @@ def expiry(limits: Limits, now: datetime) -> datetime | None:
 
 
 def check_create(intent: Create, limits: Limits) -> None:
-    """Raise UploadTooLarge for sizes that are known to be too large before a byte is read."""
+    """Raise UploadTooLarge or UploadTooSmall for sizes that are known to be so before a byte is read."""
     size = intent.content.size or 0
     if intent.length is not None and size > intent.length:
         raise BodyTooLarge
     if limits.max_size is not None and max(intent.length or 0, size) > limits.max_size:
-        raise UploadTooLarge
+        raise UploadTooLarge(limits=limits)
+    if intent.complete is False and intent.length is not None and intent.length < (limits.min_size or 0):
+        raise UploadTooSmall(limits=limits)  # RUFH: below it resumability need not be offered
+    if intent.limited and intent.content.present:
+        _check_append_size(intent, limits)
 
 
-def room(info: UploadInfo) -> int | None:
-    """How many bytes an upload may still take; None where nothing bounds it."""
-    if info.length is not None:
-        return info.length - info.offset
-    return None if info.limits.max_size is None else max(0, info.limits.max_size - info.offset)
+def _check_append_size(intent: Create | Append, limits: Limits) -> None:
+    """The limits of one RUFH append; its last one may be as small as it is."""
+    size = intent.content.size
+    if size is None:
+        return
+    if limits.max_append_size is not None and size > limits.max_append_size:
+        raise UploadTooLarge(limits=limits)
+    if not intent.complete and size < (limits.min_append_size or 0):
+        raise UploadTooSmall(limits=limits)
+
+
+def room(info: UploadInfo, *, limited: bool = False) -> int | None:
+    """How many bytes one body may bring; None where nothing bounds it. `limited`: limits of appends bind it."""
+    largest = info.limits.max_append_size if limited else None
+    end = info.limits.max_size if info.length is None else info.length
+    left = None if end is None else max(0, end - info.offset)
+    return min((bound for bound in (largest, left) if bound is not None), default=None)
+
+
+def excess(info: UploadInfo, *, limited: bool = False) -> TusError:
+    """What a body that brings more than its `room` is refused with."""
+    if info.length is not None and room(info, limited=limited) == info.length - info.offset:
+        return BodyTooLarge()
+    return UploadTooLarge(limits=info.limits)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,8 +151,23 @@ def plan_append(intent: Append, info: UploadInfo, now: datetime) -> AppendPlan:
     if length is not None and size > length - info.offset:
         raise BodyTooLarge
     if info.limits.max_size is not None and info.offset + size > info.limits.max_size:
-        raise UploadTooLarge
+        raise UploadTooLarge(limits=info.limits)
+    if intent.complete is not None:
+        _check_draft_append(intent, info)
     return AppendPlan(declare=declare)
+
+
+def _check_draft_append(intent: Append, info: UploadInfo) -> None:
+    """A completed upload takes only the empty last append, which asks for an answer that was lost again."""
+    if not (is_complete(info) or is_finishing(info)):
+        _check_append_size(intent, info.limits)
+    elif not intent.complete:
+        raise UploadCompleted
+
+
+def is_invalidated(intent: Append, info: UploadInfo, error: TusError) -> bool:
+    """Whether an append that failed so ends the upload. Never a completed one: a stray retry destroys nothing."""
+    return intent.invalidates and info.state is State.OPEN and isinstance(error, BodyTooLarge)
 
 
 def _declared(intent: Append, info: UploadInfo) -> int | None:
@@ -131,9 +176,9 @@ def _declared(intent: Append, info: UploadInfo) -> int | None:
     if info.length is not None:
         raise InconsistentLength
     if intent.length < info.offset:
-        raise InvalidLength
+        raise InvalidLength if intent.complete is None else InconsistentLength
     if info.limits.max_size is not None and intent.length > info.limits.max_size:
-        raise UploadTooLarge
+        raise UploadTooLarge(limits=info.limits)
     return intent.length
 
 

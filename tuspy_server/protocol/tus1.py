@@ -16,15 +16,17 @@ from tuspy_server.errors import (
     InvalidOffset,
     MethodNotAllowed,
     NotSupported,
+    TusError,
     UnsupportedVersion,
     UploadLocked,
     UploadNotFound,
 )
-from tuspy_server.models import Checksum, Kind, Request, Response, UploadInfo
+from tuspy_server.models import Checksum, Kind, Request, Response, StoredResponse, UploadInfo
 from tuspy_server.protocol import fields
 from tuspy_server.protocol.checksums import ALGORITHMS, parse_checksum
 from tuspy_server.protocol.dialect import Call, Refusal, allowed_methods, plain_text
 from tuspy_server.protocol.intents import Append, Create, Describe, Intent, Terminate
+from tuspy_server.protocol.merge import merge
 from tuspy_server.protocol.resolve import Collection, id_from_url
 from tuspy_server.protocol.rules import is_complete, is_unassembled
 
@@ -64,6 +66,21 @@ class Tus1:
 
     def appended(self, call: Call, info: UploadInfo, location: str, now: datetime) -> Response:
         return Response(status=204, headers=(*_base(info), ("Upload-Offset", str(info.offset))))
+
+    def completed(
+        self, call: Call, info: UploadInfo, response: StoredResponse | None, location: str, now: datetime
+    ) -> Response:
+        ours = self.created if isinstance(call.target, Collection) else self.appended
+        return merge(ours(call, info, location, now), response)
+
+    def interrupted(self, call: Call, info: UploadInfo, failure: TusError, location: str, now: datetime) -> Response:
+        return self.created(call, info, location, now)
+
+    def announced(self, call: Call, info: UploadInfo, location: str, now: datetime) -> None:
+        return None
+
+    def progressed(self, call: Call, intent: Create | Append, offset: int) -> None:
+        return None
 
     def described(self, call: Call, info: UploadInfo, now: datetime) -> Response:
         headers = [*_base(info)]
