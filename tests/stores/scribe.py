@@ -16,11 +16,15 @@ SOURCE = bytes(1 + n % 251 for n in range(5000))
 
 @dataclass
 class Promises:
-    """About one upload: bytes told to the client, bytes handed to the store, and how it ends."""
+    """About one upload: bytes told to the client, bytes handed to the store, and how it ends.
+
+    `whole`: all of its bytes count or none does.
+    """
 
     source: bytes
     told: int = -1
     limit: int = 0
+    whole: bool = False
     finished: bool = False
     ending: bool = False
     buried: bool = False
@@ -87,6 +91,7 @@ class Scribe:
 
     def concat(self, info: UploadInfo, *parts: UploadInfo) -> UploadInfo:
         self.note(info.id, lambda promises: setattr(promises, "told", 0))
+        self.note(info.id, lambda promises: setattr(promises, "whole", True))
         self._limit(info, len(self.sources[info.id]))
         info = self.store.concat(info, parts)
         self._told(info, info.offset)

@@ -1,4 +1,4 @@
-"""FileStore: the suite in both colours and with every durability, and what is particular to files."""
+"""FileStore: the suite in both colours and with every durability."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from tuspy_server.testing import AsyncStore, StoreSuite
 
 class TestFileStore(StoreSuite):
     @pytest.fixture
-    def store(self, tmp_path: Path) -> FileStore:
-        return FileStore(tmp_path)
+    def store(self, memory_path: Path) -> FileStore:
+        return FileStore(memory_path)
 
 
 class TestFileStoreInAsync(StoreSuite):
     @pytest.fixture
-    def store(self, tmp_path: Path) -> AsyncStore:
-        return AsyncStore(FileStore(tmp_path))
+    def store(self, memory_path: Path) -> AsyncStore:
+        return AsyncStore(FileStore(memory_path))
 
 
 class TestFileStoreThatPromisesNothing(StoreSuite):
     @pytest.fixture
-    def store(self, tmp_path: Path) -> FileStore:
-        return FileStore(tmp_path, durability="none")
+    def store(self, memory_path: Path) -> FileStore:
+        return FileStore(memory_path, durability="none")
 
 
 class TestFileStoreThatPromisesAll(StoreSuite):
     @pytest.fixture
-    def store(self, tmp_path: Path) -> FileStore:
-        return FileStore(tmp_path, durability="always", path_template="{created:%Y/%m}/{id}")
+    def store(self, memory_path: Path) -> FileStore:
+        return FileStore(memory_path, durability="always", path_template="{created:%Y/%m}/{id}")

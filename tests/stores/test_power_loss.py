@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -12,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.stores.disk import LOSSES, Disk, Loss, OneFailure, RecordingSystem, restore
+from tests.stores.disk import LOSSES, Disk, Event, Loss, OneFailure, RecordingSystem, restore
 from tests.stores.scribe import NOW, SCRIPTS, Promises, Scribe
 from tuspy_server.errors import StoreError, SyncFailed, UploadGone, UploadNotFound
 from tuspy_server.models import State, UploadInfo
@@ -23,15 +21,6 @@ NOTHING_LOST = Loss(names_kept=True, records="kept", data="kept")
 DURABILITIES: tuple[Durability, ...] = ("none", "finish", "always")
 
 Script = Callable[[Scribe], None]
-
-
-@pytest.fixture
-def root() -> Iterator[Path]:
-    """A directory in memory where there is one: thousands of small files come and go."""
-    memory = "/dev/shm"
-    path = Path(tempfile.mkdtemp(dir=memory if os.access(memory, os.W_OK) else None))
-    yield path
-    shutil.rmtree(path)
 
 
 @pytest.fixture(params=SCRIPTS, ids=lambda script: script.__name__)
@@ -48,13 +37,21 @@ def recorded(root: Path, durability: Durability, script: Script) -> Scribe:
     return scribe
 
 
+def steps(events: list[Event], *, torn: bool) -> Iterator[tuple[int, Event]]:
+    """The events with how many have happened; with `torn` a write happens by halves."""
+    for turn, event in enumerate(events):
+        match event:
+            case ("write", node, offset, bytes(data)) if torn and len(data) > 1:
+                yield turn, ("write", node, offset, data[: len(data) // 2])
+        yield turn + 1, event
+
+
 def aftermaths(root: Path, scribe: Scribe, losses: list[Loss]) -> Iterator[tuple[Path, dict[str, Promises]]]:
-    """For every prefix of the events and every loss: the directory that is left, and what was promised by then."""
+    """For every prefix of the events and every loss: what is left, and what was promised by then."""
     disk, before, after = Disk(), root / "before", root / "after"
     seen = set()
-    for turn in range(len(scribe.system.events) + 1):
-        if turn:
-            disk.apply(scribe.system.events[turn - 1])
+    for turn, event in steps(scribe.system.events, torn=losses == [NOTHING_LOST]):
+        disk.apply(event)
         promises = scribe.promises(turn)
         for loss in losses:
             files = disk.after(loss)
@@ -92,7 +89,9 @@ def resume_and_compare(store: FileStore, info: UploadInfo, source: bytes) -> Non
     if info.state is not State.COMPLETE:
         store.finish(info)
         store.update(replace(info, state=State.COMPLETE))
-    assert content(store, store.get(info.id)) == source
+    complete = store.get(info.id)
+    assert complete.state is State.COMPLETE
+    assert content(store, complete) == source
 
 
 def assert_told_bytes_are_there(store: FileStore, upload_id: str, promises: Promises) -> None:
@@ -102,6 +101,7 @@ def assert_told_bytes_are_there(store: FileStore, upload_id: str, promises: Prom
         return
     assert not promises.buried
     assert promises.told <= info.offset <= max(promises.limit, promises.told)
+    assert not promises.whole or info.offset in (0, info.length)
     if not promises.ending:
         assert content(store, info) == promises.source[: info.offset]
         resume_and_compare(store, info, promises.source)
@@ -117,42 +117,42 @@ def assert_finished_bytes_are_there(store: FileStore, upload_id: str, promises: 
 
 
 @pytest.mark.parametrize("durability", DURABILITIES)
-def test_kill_between_two_calls_loses_nothing(root: Path, durability: Durability, script: Script) -> None:
-    scribe = recorded(root, durability, script)
-    for directory, promises in aftermaths(root, scribe, [NOTHING_LOST]):
+def test_kill_between_two_calls_loses_nothing(memory_path: Path, durability: Durability, script: Script) -> None:
+    scribe = recorded(memory_path, durability, script)
+    for directory, promises in aftermaths(memory_path, scribe, [NOTHING_LOST]):
         store = reopened(directory, durability, "first")
         for upload_id, promised in promises.items():
             assert_told_bytes_are_there(store, upload_id, promised)
 
 
-def test_always_keeps_every_offset_it_told(root: Path, script: Script) -> None:
-    scribe = recorded(root, "always", script)
-    for directory, promises in aftermaths(root, scribe, LOSSES):
+def test_always_keeps_every_offset_it_told(memory_path: Path, script: Script) -> None:
+    scribe = recorded(memory_path, "always", script)
+    for directory, promises in aftermaths(memory_path, scribe, LOSSES):
         store = reopened(directory, "always", "second")
         for upload_id, promised in promises.items():
             assert_told_bytes_are_there(store, upload_id, replace(promised, buried=False))
 
 
-def test_finish_keeps_what_was_finished(root: Path, script: Script) -> None:
-    scribe = recorded(root, "finish", script)
-    for directory, promises in aftermaths(root, scribe, LOSSES):
+def test_finish_keeps_what_was_finished(memory_path: Path, script: Script) -> None:
+    scribe = recorded(memory_path, "finish", script)
+    for directory, promises in aftermaths(memory_path, scribe, LOSSES):
         store = reopened(directory, "finish", "second")
         for upload_id, promised in promises.items():
             assert_finished_bytes_are_there(store, upload_id, promised)
 
 
-def test_none_promises_nothing_and_still_answers(root: Path, script: Script) -> None:
-    scribe = recorded(root, "none", script)
-    for directory, promises in aftermaths(root, scribe, LOSSES):
+def test_none_promises_nothing_and_still_answers(memory_path: Path, script: Script) -> None:
+    scribe = recorded(memory_path, "none", script)
+    for directory, promises in aftermaths(memory_path, scribe, LOSSES):
         store = reopened(directory, "none", "second")
         for upload_id in promises:
             found(store, upload_id)
         assert {info.id for info in store.expired(NOW + timedelta(days=2))} <= promises.keys()
 
 
-def test_always_keeps_tombstones(root: Path) -> None:
-    scribe = recorded(root, "always", SCRIPTS[0])
-    for directory, promises in aftermaths(root, scribe, LOSSES):
+def test_always_keeps_tombstones(memory_path: Path) -> None:
+    scribe = recorded(memory_path, "always", SCRIPTS[0])
+    for directory, promises in aftermaths(memory_path, scribe, LOSSES):
         if promises["plain"].buried:
             with pytest.raises(UploadGone):
                 reopened(directory, "always", "second").get("plain")
@@ -160,10 +160,12 @@ def test_always_keeps_tombstones(root: Path) -> None:
 
 @pytest.mark.parametrize("durability", ["finish", "always"])
 @pytest.mark.parametrize("call", ["sync", "sync_names"])
-def test_one_failed_sync_never_becomes_success(root: Path, durability: Durability, call: str, script: Script) -> None:
+def test_one_failed_sync_never_becomes_success(
+    memory_path: Path, durability: Durability, call: str, script: Script
+) -> None:
     turn, failed = 0, True
     while failed:
-        directory = root / f"{turn}"
+        directory = memory_path / f"{turn}"
         directory.mkdir()
         failure = OneFailure(call, turn)
         system = RecordingSystem(directory, failure)
