@@ -8,15 +8,14 @@ from datetime import datetime
 from werkzeug.http import quote_etag
 
 from tuspy_server.config import Config
-from tuspy_server.errors import MethodNotAllowed, TusError, UnsupportedVersion, UploadNotFound
-from tuspy_server.models import Headers, Request, Response, StoredResponse, UploadInfo
+from tuspy_server.errors import UnsupportedVersion, UploadNotFound
+from tuspy_server.models import Request, Response, UploadInfo
 from tuspy_server.protocol import fields, structured
-from tuspy_server.protocol.dialect import Call, Dialect, Refusal, allowed_methods
+from tuspy_server.protocol.dialect import Call, Dialect, Refusal
 from tuspy_server.protocol.download import etag_of, representation_headers
 from tuspy_server.protocol.draft import Draft
 from tuspy_server.protocol.draft_profiles import NEWEST, OLDEST, PROFILES, VERSION_FIELD
 from tuspy_server.protocol.draft_requests import APPEND_TYPE, CREATING_METHODS
-from tuspy_server.protocol.intents import Append, Create, Describe, Intent, Terminate
 from tuspy_server.protocol.resolve import Collection, Target, UploadPath
 from tuspy_server.protocol.rules import RUFH, is_complete
 from tuspy_server.protocol.tus1 import Tus1, wants
@@ -27,58 +26,28 @@ _UNNAMED = Draft(NEWEST, is_named=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Undecided:
+class Undecided(Draft):
     """A HEAD, GET or DELETE that names no protocol: it speaks whatever the upload was created with.
 
     `is_draft` says whether such a request may be taken for the newest draft, of which later versions name none.
     """
 
-    is_draft: bool
+    is_named: bool = False
     protocol: str = ""
-    draft_version: int | None = None
-
-    def read(self, call: Call) -> Intent:
-        if call.target is None:
-            raise UploadNotFound
-        if call.method not in allowed_methods(call):
-            raise MethodNotAllowed(", ".join(allowed_methods(call)))
-        return Terminate(id=call.upload_id) if call.method == "DELETE" else Describe(id=call.upload_id)
+    is_draft: bool = True
 
     def described(self, call: Call, info: UploadInfo, now: datetime) -> Response:
-        if info.protocol == RUFH:
-            return _UNNAMED.described(call, info, now)
-        if call.method == "HEAD" and is_complete(info):
-            return _as_download(call, info, now)
-        return (_UNNAMED if call.method == "HEAD" else _TUS).described(call, info, now)
-
-    def terminated(self, call: Call) -> Response:
-        return _UNNAMED.terminated(call)
+        if info.protocol != RUFH:
+            if call.method == "GET":
+                return _TUS.described(call, info, now)
+            if is_complete(info):
+                return _as_download(call, info, now)
+        return Draft.described(self, call, info, now)
 
     def refused(self, call: Call, refusal: Refusal, now: datetime) -> Response:
-        speaks_tus = isinstance(refusal.error, UnsupportedVersion) or not self.is_draft
-        return (_TUS if speaks_tus else _UNNAMED).refused(call, refusal, now)
-
-    # It never carries content, so these answers are never asked of it.
-
-    def created(self, call: Call, info: UploadInfo, location: str, now: datetime) -> Response:
-        return _UNNAMED.created(call, info, location, now)
-
-    def appended(self, call: Call, info: UploadInfo, location: str, now: datetime) -> Response:
-        return _UNNAMED.appended(call, info, location, now)
-
-    def completed(
-        self, call: Call, info: UploadInfo, response: StoredResponse | None, location: str, now: datetime
-    ) -> Response:
-        return _UNNAMED.completed(call, info, response, location, now)
-
-    def interrupted(self, call: Call, info: UploadInfo, failure: TusError, location: str, now: datetime) -> Response:
-        return _UNNAMED.interrupted(call, info, failure, location, now)
-
-    def announced(self, call: Call, info: UploadInfo, location: str, now: datetime) -> Headers | None:
-        return None
-
-    def progressed(self, call: Call, intent: Create | Append, offset: int) -> Headers | None:
-        return None
+        if not self.is_draft or isinstance(refusal.error, UnsupportedVersion):
+            return _TUS.refused(call, refusal, now)
+        return Draft.refused(self, call, refusal, now)
 
 
 def choose(request: Request, method: str, target: Target, config: Config) -> Dialect:
@@ -94,7 +63,7 @@ def choose(request: Request, method: str, target: Target, config: Config) -> Dia
         return _NAMED.get(version, _TUS if version < OLDEST else _UNNAMED)
     is_draft = config.unversioned == "newest"
     if isinstance(target, UploadPath) and (method in ("HEAD", "GET") or (method == "DELETE" and is_draft)):
-        return Undecided(is_draft)
+        return Undecided(is_draft=is_draft)
     return _UNNAMED if is_draft and _looks_like_draft(request, method, target) else _TUS
 
 
