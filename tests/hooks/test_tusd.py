@@ -13,11 +13,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
-from tests.hooks.receivers import Exchange, HttpReceiver, http_receiver
+from tests.hooks.receivers import Exchange, GrpcReceiver, HttpReceiver, http_receiver
 from tests.hooks.samples import event
-from tests.hooks.uploads import SIZE, served, tusd, upload_and_remove
+from tests.hooks.uploads import SIZE, VERSION, served, tusd, upload_and_remove
 from tuspy_server import Hooks
 from tuspy_server.hooks.events import HOOK_TYPES
 from tuspy_server.hooks.http import HttpHooks
@@ -97,6 +98,7 @@ class Capture:
             assert self.arrived.wait_for(lambda: name in self.payloads, 20), f"{name} did not arrive"
 
 
+FILE_NAME = {"Upload-Metadata": "filename bmHDr3Zl"}
 METADATA = {"Upload-Metadata": "filename bmHDr3ZlLnR4dA==,flag,undecodable /4A="}
 FIELDS = {**METADATA, "X-Odd-NAME": "1", "X-Request-ID": "r1"}
 
@@ -120,7 +122,10 @@ def program() -> Path:
 @pytest.fixture(scope="module")
 def theirs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Capture]:
     executable, directory = program(), tmp_path_factory.mktemp("tusd")
-    with http_receiver() as receiver, tusd(executable, directory, receiver.url, *TUSD_EVENTS) as (url, _):
+    with (
+        http_receiver() as receiver,
+        tusd(executable, directory, "-hooks-http", receiver.url, events=TUSD_EVENTS) as (url, _),
+    ):
         yield capture_upload(Capture(receiver), url)
 
 
@@ -141,7 +146,7 @@ def test_the_table_has_every_event_of_tusd_and_ours() -> None:
 
 
 def test_the_table_has_every_event_tusd_enables(tmp_path: Path) -> None:
-    with tusd(program(), tmp_path, "http://127.0.0.1:1/") as (_, printed):
+    with tusd(program(), tmp_path, "-hooks-http", "http://127.0.0.1:1/") as (_, printed):
         (enabled,) = re.findall(r"Enabled hook events: (.*)", printed)
     assert set(enabled.split(", ")) == set(TUSD_EVENTS)
 
@@ -181,6 +186,29 @@ def test_the_table_has_every_grpc_field_with_its_number(hook_pb2: Any) -> None:
     assert names("gRPC fields")[1] == numbered
 
 
+def test_a_receiver_built_from_our_proto_file_serves_tusd(grpc_hooks_server: GrpcReceiver, tmp_path: Path) -> None:
+    def answer(request: Any, response: Any, context: Any) -> None:
+        if "filename" not in request.event.upload.metaData:
+            response.rejectUpload = True
+            response.httpResponse.statusCode = 422
+            response.httpResponse.header["X-A"] = "1"
+            response.httpResponse.body = "no name"
+        response.changeFileInfo.id = "chosen"
+        response.changeFileInfo.metaData["a"] = "1"
+
+    grpc_hooks_server.answer = answer
+    with tusd(program(), tmp_path, "-hooks-grpc", grpc_hooks_server.target, events=["pre-create"]) as (url, _):
+        refused = httpx.post(url, headers={**VERSION, "Upload-Length": "5"})
+        created = httpx.post(url, headers={**VERSION, "Upload-Length": "5", **FILE_NAME})
+        described = httpx.head(created.headers["Location"], headers=VERSION)
+    assert (refused.status_code, refused.text, refused.headers["X-A"]) == (422, "no name", "1")
+    assert created.headers["Location"] == f"{url}chosen"
+    assert described.headers["Upload-Metadata"] == "a MQ=="
+    upload, request = grpc_hooks_server.got[1].event.upload, grpc_hooks_server.got[1].event.httpRequest
+    assert (upload.size, upload.sizeIsDeferred, upload.metaData["filename"]) == (5, False, "naïve")
+    assert (request.method, request.uri, request.header["Upload-Length"]) == ("POST", "/files/", "5")
+
+
 @pytest.mark.parametrize("name", TUSD_EVENTS)
 def test_every_field_of_tusd_has_the_same_value_here(name: str, theirs: Capture, ours: Capture) -> None:
     expected, found = theirs.payloads[name], ours.payloads[name]
@@ -214,3 +242,10 @@ def test_the_example_in_the_docs_has_exactly_our_fields() -> None:
     (example,) = re.findall(r"```json\n(.*?)```", DOCS.read_text(), flags=re.DOTALL)
     storage = {"type": "filestore", "path": "/a", "info_path": "/a.info"}
     assert fields(json.loads(example)) == fields(encode(event(), storage))
+
+
+@pytest.mark.parametrize("block", re.findall(r"```python\n(.*?)```", DOCS.read_text(), flags=re.DOTALL))
+def test_the_code_in_the_docs_runs(block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "hooks").mkdir()
+    exec(compile(block.replace('"/etc/tus/hooks"', '"hooks"'), "docs/hooks.md", "exec"), {"__name__": "docs"})

@@ -247,3 +247,76 @@ def test_a_stranger_is_refused_and_interrupts_nobody(receiver: Receiver, url: st
         appended = client.patch(location, headers=APPEND, content=body())
         assert (answers, appended.status_code) == ([403] * 4, 204)
         assert client.get(location).content == b"".join(PIECES)
+
+
+@pytest.mark.parametrize("removed", [True, False])
+def test_a_hook_s_failure_is_not_told_to_the_client(removed: bool, tmp_path: Path) -> None:
+    """A pre hook's is a 500 with a fixed text, a post hook's changes nothing."""
+    with http_receiver() as receiver, HttpHooks(receiver.url, events=["pre-create", "post-create"]) as transport:
+
+        def answer(exchange: Exchange) -> None:
+            exchange.status, exchange.answer = 418, b"a secret of the receiver"
+            if removed and exchange.payload["Type"] == "pre-create":
+                exchange.status, exchange.answer = 204, b""
+
+        receiver.answer = answer
+        with served(tmp_path, lambda store: Hooks(**transport.hooks())) as url:
+            created = httpx.post(url, headers={**VERSION, "Upload-Length": "5"})
+    assert created.status_code == (201 if removed else 500)
+    assert "secret" not in created.text
+
+
+def test_a_stopped_upload_is_answered_by_the_hook_and_removed(tmp_path: Path) -> None:
+    told: list[str] = []
+
+    def answer(exchange: Exchange) -> None:
+        told.append(exchange.payload["Type"])
+        if told[-1] == "post-receive":
+            exchange.say(StopUpload=True, HTTPResponse={"StatusCode": 413, "Body": "enough", "Header": {"X-A": "1"}})
+
+    def body() -> Iterator[bytes]:
+        yield PIECES[0]
+        deadline = time.monotonic() + 20
+        while "post-receive" not in told:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        yield PIECES[1]
+
+    with http_receiver() as receiver, HttpHooks(receiver.url) as transport:
+        receiver.answer = answer
+        with served(tmp_path, lambda store: Hooks(**transport.hooks())) as url, httpx.Client(headers=VERSION) as client:
+            location = client.post(url, headers={"Upload-Length": str(SIZE)}).headers["Location"]
+            stopped = client.patch(location, headers=APPEND, content=body())
+            gone = client.head(location)
+    assert (stopped.status_code, stopped.text, stopped.headers["X-A"]) == (413, "enough", "1")
+    assert gone.status_code == 410
+
+
+def test_a_creation_is_changed_in_every_field(tmp_path: Path) -> None:
+    changes = {
+        "ID": "chosen",
+        "MetaData": {"a": "1"},
+        "Storage": {"Path": "in/a/folder.bin"},
+        "ServerMetaData": {"hidden": "yes"},
+    }
+    with http_receiver() as receiver, HttpHooks(receiver.url, events=["pre-create", "post-create"]) as transport:
+        receiver.answer = lambda exchange: exchange.say(
+            ChangeFileInfo=changes, HTTPResponse={"Header": {"X-A": "1"}, "Body": "made"}
+        )
+        with served(tmp_path, lambda store: Hooks(**transport.hooks())) as url:
+            created = httpx.post(url, headers={**VERSION, "Upload-Length": "0", **FILE_NAME})
+    assert (created.status_code, created.text, created.headers["X-A"]) == (201, "made", "1")
+    assert created.headers["Location"] == f"{url}chosen"
+    assert (tmp_path / "in" / "a" / "folder.bin").exists()
+    assert receiver.got[1].payload["Event"]["Upload"]["ServerMetaData"] == {"hidden": "yes"}
+    assert receiver.got[1].payload["Event"]["Upload"]["MetaData"] == {"a": "1"}
+
+
+@pytest.mark.xfail(strict=True, reason="HEAD still tells the metadata as the client sent it")
+def test_changed_metadata_is_what_head_tells(tmp_path: Path) -> None:
+    with http_receiver() as receiver, HttpHooks(receiver.url, events=["pre-create"]) as transport:
+        receiver.answer = lambda exchange: exchange.say(ChangeFileInfo={"ID": "chosen", "MetaData": {"a": "1"}})
+        with served(tmp_path, lambda store: Hooks(**transport.hooks())) as url:
+            httpx.post(url, headers={**VERSION, "Upload-Length": "0", **FILE_NAME})
+            described = httpx.head(f"{url}chosen", headers=VERSION)
+    assert described.headers["Upload-Metadata"] == "a MQ=="

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -43,10 +43,10 @@ def served(directory: Path, hooks: Callable[[FileStore], Hooks]) -> Iterator[str
 
 
 @contextmanager
-def tusd(program: Path, directory: Path, endpoint: str, *events: str) -> Iterator[tuple[str, str]]:
-    """Run tusd with HTTP hooks, all if none are named; the URL of the collection, and what it printed."""
+def tusd(program: Path, directory: Path, *options: str, events: Sequence[str] = ()) -> Iterator[tuple[str, str]]:
+    """Run tusd with its hook options, all events if none are named; the collection's URL, and what it printed."""
     command = [str(program), "-host", "127.0.0.1", "-port", "0", "-upload-dir", str(directory)]
-    command += ["-hooks-http", endpoint, "-hooks-enabled-events", ",".join(events)]
+    command += [*options, "-hooks-enabled-events", ",".join(events)]
     command += ["-progress-hooks-interval", f"{int(INTERVAL * 1000)}ms"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         assert process.stdout is not None

@@ -1,4 +1,4 @@
-"""Hooks as calls of a gRPC service, `proto.HookHandler` of hook.proto (extra `grpc`)."""
+"""Hooks as calls of a gRPC service, `proto.HookHandler` of hook.proto (extra `hooks`)."""
 
 from __future__ import annotations
 
