@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import nox
@@ -47,8 +48,23 @@ def _find(version: str) -> bool:
     return False
 
 
+def _paths(session: str) -> list[str]:
+    """The files that a session with servers runs."""
+    found = {str(path.relative_to(HERE)) for pattern in SERVERS[session] for path in HERE.glob(pattern)}
+    return sorted(found - set(SERVERLESS))
+
+
 FOUND = [version for version in PYTHONS if _find(version)]
-NEWEST = FOUND[-1]
+
+TIMED = ["tests/adapters", "tests/benchmarks", "tests/cli"]
+README = ["tests/test_readme.py"]
+SERVERS = {
+    "object_stores": ["tests/stores/test_s3*.py", "tests/stores/test_gcs*.py", "tests/stores/test_azure*.py"],
+    "lockers": ["tests/lockers/test_*.py"],
+    "interop": ["tests/interop/test_*.py", "tests/hooks/test_tusd.py", "tests/hooks/test_queue.py"],
+    "faults": ["tests/faults/test_*.py"],
+}
+SERVERLESS = [f"tests/lockers/test_{name}.py" for name in ("file", "memory", "worker")]
 
 nox.needs_version = ">=2025.2"
 nox.options.default_venv_backend = "uv|virtualenv"
@@ -72,16 +88,51 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """mypy over everything, pyright over what is shipped."""
-    session.install("-e", ".[server,hooks]", *_group("types"))
+    session.install("-e", ".[server,hooks,gcs,azure]", *_group("types"))
     session.run("mypy")
     session.run("pyright")
 
 
 @nox.session(python=FOUND)
 def tests(session: nox.Session) -> None:
-    """The tests. Arguments go to pytest."""
+    """The tests that need no server of others; on the oldest Python also those that measure time, one by one."""
     session.install("-e", ".[server,hooks]", *_group("test"))
-    session.run("pytest", "--quiet", *session.posargs)
+    if session.posargs:
+        session.run("pytest", *session.posargs)
+        return
+    elsewhere = [f"--ignore={path}" for path in (*TIMED, *README, *chain(*map(_paths, SERVERS)))]
+    session.run("pytest", "--quiet", "--numprocesses=2", *elsewhere)
+    if session.python == FOUND[0]:
+        session.run("pytest", "--quiet", *TIMED)
+
+
+def _with_servers(session: nox.Session) -> None:
+    session.install("-e", ".[server,hooks]", *_group("test", "back-ends", "interop"))
+    session.run("pytest", "--quiet", *(session.posargs or _paths(session.name)))
+
+
+@nox.session(name="object_stores")
+def object_stores(session: nox.Session) -> None:
+    """The stores of S3, GCS and Azure against servers and emulators."""
+    _with_servers(session)
+
+
+@nox.session
+def lockers(session: nox.Session) -> None:
+    """The lockers that need a server."""
+    _with_servers(session)
+
+
+@nox.session
+def interop(session: nox.Session) -> None:
+    """Clients, proxies and other tus servers."""
+    _with_servers(session)
+
+
+@nox.session
+def faults(session: nox.Session) -> None:
+    """Kills, races and faults, in their short form."""
+    _with_servers(session)
 
 
 @nox.session
@@ -95,11 +146,11 @@ def wheel(session: nox.Session) -> None:
     session.run("python", "tests/wheel.py", str(found), external=False)
 
 
-@nox.session
+@nox.session(python=FOUND[-1])
 def docs(session: nox.Session) -> None:
     """The programs of the README and of docs/examples, run."""
     session.install("-e", ".[server,hooks]", *_group("test"))
-    session.run("pytest", "--quiet", "tests/test_readme.py", *session.posargs)
+    session.run("pytest", "--quiet", *README, *session.posargs)
 
 
 @nox.session
