@@ -6,7 +6,7 @@ import math
 import ssl
 import threading
 from base64 import b64decode, b64encode
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tuspy_server.errors import LockerUnavailable
@@ -104,10 +104,9 @@ class _EtcdService:
             },
         )
 
-    def wishes(self, held: Mapping[str, str], /) -> Iterable[str]:
+    def wishes(self, process: str, held: Callable[[], Mapping[str, str]], /) -> Iterable[str]:
         if self._watch is None:
-            key = self._wish_key(next(iter(held)).partition("-")[0])
-            watch = {"create_request": {"key": key, "filters": ["NODELETE"]}}
+            watch = {"create_request": {"key": self._wish_key(process), "filters": ["NODELETE"]}}
             self._watch = self._http.stream("/v3/watch", watch, timeout=_WATCH_TIMEOUT)
         try:
             line = next(self._watch, None)

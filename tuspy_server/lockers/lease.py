@@ -89,8 +89,9 @@ class LeaseService(Protocol):
     def request(self, upload_id: str, /) -> None:
         """Let whoever holds the lock know that it is wanted."""
 
-    def wishes(self, held: Mapping[str, str], /) -> Iterable[str]:
-        """Owners among `held` whose locks are wanted. Waits for some, though not for ever."""
+    def wishes(self, process: str, held: Callable[[], Mapping[str, str]], /) -> Iterable[str]:
+        """Owners of this process whose locks are wanted. Waits for some, though not for ever. `held` tells what the
+        process holds at the moment."""
 
     def forget(self) -> None:
         """In a forked child: drop connections without a word to the other side, for they are the parent's."""
@@ -261,6 +262,9 @@ class LeasedLocker:
         with self._mutex:
             return list(self._held.values())
 
+    def _owned(self) -> dict[str, str]:
+        return {lock.owner: lock.upload_id for lock in self._locks()}
+
     def _renew(self) -> float | None:
         """Renew what is due; seconds until the next is, None if nothing is held."""
         locks = self._locks()
@@ -309,11 +313,10 @@ class LeasedLocker:
 
     def _listen(self) -> float | None:
         """Pass on wishes for what is held, as they come; None if nothing is held."""
-        held = {lock.owner: lock.upload_id for lock in self._locks()}
-        if not held:
+        if not self._held:
             return None
         try:
-            wanted = [self._held.get(owner) for owner in self._service.wishes(held)]
+            wanted = [self._held.get(owner) for owner in self._service.wishes(self._process, self._owned)]
         except LockerUnavailable as exc:
             self._note_outage(exc)
             # A service that has restarted may have forgotten our locks: find out now rather than when they are due.

@@ -112,12 +112,11 @@ class _PostgresService:
     def request(self, upload_id: str, /) -> None:
         self._query(_REQUEST, lock_name(upload_id))
 
-    def wishes(self, held: Mapping[str, str], /) -> Iterable[str]:
-        channel = f"{self._table}_{next(iter(held)).partition('-')[0]}"
+    def wishes(self, process: str, held: Callable[[], Mapping[str, str]], /) -> Iterable[str]:
         try:
             if self._listening is None:
                 listening = _Connection(self._conninfo, self._timeout)
-                listening.query(f"LISTEN {channel}", [])
+                listening.query(f"LISTEN {self._table}_{process}", [])
                 listening.query(_SWEEP.format(table=self._table), [])
                 self._listening = listening
             return self._listening.notifications(_LISTEN_TIMEOUT)

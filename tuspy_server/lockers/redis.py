@@ -130,10 +130,9 @@ class _RedisService:
     def request(self, upload_id: str, /) -> None:
         self._call(lambda: self._client.eval(_REQUEST, 1, self._keys(upload_id)[0], f"{self._prefix}wishes:"))
 
-    def wishes(self, held: Mapping[str, str], /) -> Iterable[str]:
-        channel = f"{self._prefix}wishes:{next(iter(held)).partition('-')[0]}"
+    def wishes(self, process: str, held: Callable[[], Mapping[str, str]], /) -> Iterable[str]:
         try:
-            return list(self._messages(channel))
+            return list(self._messages(f"{self._prefix}wishes:{process}"))
         except (RedisError, OSError) as exc:
             self.forget()
             raise LockerUnavailable from exc
