@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import suppress
 from os import stat_result
 from stat import S_ISREG
@@ -95,7 +95,7 @@ class DataFiles:
         finally:
             self._system.close(fd)
 
-    def pieces(self, place: str, start: int, stop: int) -> Iterator[bytes]:
+    def pieces(self, place: str, start: int, stop: int) -> Generator[bytes, None, None]:
         """The bytes of a range in pieces that grow to 1 MiB. Raises UploadGone if the file was moved or removed."""
         try:
             fd = self._system.open(self._paths.data(place), READ)
