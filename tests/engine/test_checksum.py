@@ -77,8 +77,10 @@ def test_a_creation_with_a_checksum_follows_the_same_rules(client: EngineClient)
     assert (bad.status, "location" in bad.headers) == (460, False)
 
 
-def test_an_empty_body_with_its_checksum_is_accepted(client: EngineClient) -> None:
+def test_an_empty_body_has_a_checksum_too(client: EngineClient) -> None:
     upload = client.create(5).id
+    assert client.append(upload, 0, b"", upload_checksum=digest("sha1", b"x")).status == 460
+    assert client.create(5, b"", upload_checksum=digest("sha1", b"x")).status == 460
     assert client.append(upload, 0, b"", upload_checksum=digest("sha1", b"")).status == 204
 
 

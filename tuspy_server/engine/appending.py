@@ -28,6 +28,7 @@ async def append(steps: Steps, exchange: Exchange, intent: Append) -> Reply:
         failure: TusError | None = None
         if rules.is_complete(info) or rules.is_finishing(info):
             await _refuse_content(exchange.body)
+            rules.check_empty_body(intent)
             info = await steps.ended(exchange, info, held)
         else:
             if plan.declare is not None:

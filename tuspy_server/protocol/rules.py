@@ -11,6 +11,7 @@ from tuspy_server.config import Config
 from tuspy_server.errors import (
     AppendForbidden,
     BodyTooLarge,
+    ChecksumMismatch,
     InconsistentLength,
     InvalidConcat,
     InvalidLength,
@@ -25,6 +26,7 @@ from tuspy_server.errors import (
     UploadTooSmall,
 )
 from tuspy_server.models import Kind, Limits, State, UploadInfo
+from tuspy_server.protocol.checksums import hasher, matches
 from tuspy_server.protocol.intents import Append, Create
 
 TUS = "tus/1.0.0"
@@ -94,6 +96,8 @@ def expiry(limits: Limits, now: datetime) -> datetime | None:
 
 def check_create(intent: Create, limits: Limits) -> None:
     """Raise UploadTooLarge or UploadTooSmall for sizes that are known to be so before a byte is read."""
+    if not intent.content.present:
+        check_empty_body(intent)
     size = intent.content.size or 0
     if intent.length is not None and size > intent.length:
         raise BodyTooLarge
@@ -114,6 +118,13 @@ def _check_append_size(intent: Create | Append, limits: Limits) -> None:
         raise UploadTooLarge(limits=limits)
     if not intent.complete and size < (limits.min_append_size or 0):
         raise UploadTooSmall(limits=limits)
+
+
+def check_empty_body(intent: Create | Append) -> None:
+    """Raise ChecksumMismatch if the body, which has no bytes, should have some; nothing has to be staged for it."""
+    checksum = intent.checksum
+    if checksum is not None and not matches(checksum, hasher(checksum.algorithm)):
+        raise ChecksumMismatch
 
 
 def room(info: UploadInfo, *, limited: bool = False) -> int | None:
@@ -145,6 +156,8 @@ def plan_append(intent: Append, info: UploadInfo, now: datetime) -> AppendPlan:
         raise AppendForbidden
     if intent.offset != info.offset:
         raise OffsetMismatch(expected=info.offset, provided=intent.offset)
+    if not intent.content.present:
+        check_empty_body(intent)
     declare = _declared(intent, info)
     length = info.length if declare is None else declare
     size = intent.content.size or 0
