@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -233,6 +234,26 @@ def test_part_that_changes_while_it_is_copied_is_an_error(tmp_path: Path) -> Non
         store.concat(final, [part])
     assert store.get("final").offset == 0
     assert store.path(final).stat().st_size == 0
+
+
+@pytest.mark.parametrize("code", [errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP])
+@pytest.mark.parametrize("copied", [0, 1000])
+def test_parts_are_copied_where_the_kernel_does_not(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch, code: int, copied: int
+) -> None:
+    data = bytes(range(250)) * 5000
+    part = filled(store, data)
+    kernel_copy = os.copy_file_range
+
+    def refuse(source: int, target: int, count: int, offset: int, to: int) -> int:
+        if offset >= copied:
+            raise OSError(code, os.strerror(code))
+        return kernel_copy(source, target, copied, offset, to)
+
+    monkeypatch.setattr(os, "copy_file_range", refuse)
+    final = store.create(UploadInfo(id="final", length=2 * len(data)))
+    done = store.concat(final, [part, part])
+    assert store.path(done).read_bytes() == data * 2
 
 
 def test_no_descriptor_stays_open(store: FileStore) -> None:
