@@ -93,7 +93,7 @@ class UploadMachine(RuleBasedStateMachine):
 
     def _start(self) -> None:
         self.store = Mortal(FileStore(self.directory, durability="finish"))
-        composer = Composer(self.store, FileLocker(self.directory))  # type: ignore[arg-type]
+        composer = Composer(self.store, FileLocker(self.directory))
         self.client = EngineClient(composer, Config(), Hooks(post_finish=self._note))
 
     def _note(self, event: HookEvent) -> None:

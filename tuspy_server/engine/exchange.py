@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tuspy_server.config import Config
@@ -41,6 +42,7 @@ class Exchange:
     runtime: Runtime
     hooks: Hooks
     upload: UploadInfo | None = None
+    id: str = field(default_factory=lambda: secrets.token_hex(8))
 
     @property
     def request(self) -> Request:
@@ -54,6 +56,5 @@ class Exchange:
         return url_of(self.request, upload_id, self.config)
 
     def event(self, hook_type: str, upload: UploadInfo) -> HookEvent:
-        return HookEvent(
-            type=hook_type, upload=upload, request=self.request, delivery_id=delivery_id(upload.id, hook_type)
-        )
+        delivery = delivery_id(upload, hook_type, self.id)
+        return HookEvent(type=hook_type, upload=upload, request=self.request, delivery_id=delivery)

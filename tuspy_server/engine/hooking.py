@@ -8,6 +8,7 @@ from dataclasses import replace
 from tuspy_server.engine.exchange import Exchange
 from tuspy_server.errors import StopUpload, StoreFailed
 from tuspy_server.models import HookResult, Response, UploadInfo
+from tuspy_server.protocol.fields import write_metadata
 from tuspy_server.protocol.resolve import is_valid_id
 
 log = logging.getLogger("tuspy_server")
@@ -20,7 +21,7 @@ def apply(info: UploadInfo, result: HookResult) -> UploadInfo:
             raise StoreFailed(f"a hook chose {result.id!r}, which cannot be an upload id")
         info = replace(info, id=result.id)
     if result.metadata is not None:
-        info = replace(info, metadata=dict(result.metadata))
+        info = replace(info, metadata=dict(result.metadata), raw_metadata=write_metadata(result.metadata))
     if result.server_metadata is not None:
         info = replace(info, server_metadata=dict(result.server_metadata))
     if result.storage is not None:

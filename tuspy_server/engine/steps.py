@@ -9,7 +9,7 @@ from tuspy_server.composer import Composer
 from tuspy_server.config import Config
 from tuspy_server.engine.exchange import Exchange
 from tuspy_server.engine.finishing import Backoff, deliver, finish, settled
-from tuspy_server.engine.hooking import decide
+from tuspy_server.engine.hooking import decide, inform
 from tuspy_server.engine.locking import Locked
 from tuspy_server.errors import InconsistentLength, StopUpload, StoreError, TusError
 from tuspy_server.hooks.events import Hooks
@@ -57,6 +57,7 @@ class Steps:
         """What follows the body: a later expiry, a stop, the end of the upload."""
         if isinstance(failure, StopUpload) and failure.terminate:
             await self.remove(exchange, info, held)
+            await inform(exchange, "post_terminate", info)
             raise failure
         if isinstance(failure, StopUpload | StoreError):
             return info

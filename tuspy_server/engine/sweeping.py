@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from tuspy_server.engine.body import EMPTY_BODY
+from tuspy_server.engine.hooking import inform
 from tuspy_server.engine.locking import Locked
 from tuspy_server.errors import TusError, UploadGone, UploadLocked
 from tuspy_server.models import State, UploadInfo
@@ -62,6 +63,7 @@ async def _act(engine: Engine, runtime: Runtime, listed: UploadInfo, held: Locke
     if rules.is_expired(info, runtime.now()):
         if not dry_run:
             await engine.remove(exchange, info, held)
+            await inform(exchange, "post_terminate", info)
         return "removed"
     if rules.is_finishing(info) or info.undelivered:
         if not dry_run:

@@ -15,7 +15,7 @@ import grpc
 
 from tuspy_server.hooks.grpc_messages import METHOD, answer_object, request_bytes
 from tuspy_server.hooks.payload import DEFAULT_EVENTS, HookFailed
-from tuspy_server.hooks.transport import DescribeStorage, Transport, forwardable, forwarded, idempotency_key
+from tuspy_server.hooks.transport import DescribeStorage, Transport, forwardable, forwarded
 from tuspy_server.models import HookEvent
 
 _Metadata: TypeAlias = tuple[tuple[str, str], ...]
@@ -123,7 +123,7 @@ class GrpcHooks(Transport):
         return grpc.secure_channel(self._target, self._credentials)
 
     def _metadata(self, event: HookEvent) -> _Metadata:
-        first = {"idempotency-key": idempotency_key(event)}
+        first = {"idempotency-key": event.delivery_id}
         for name, value in forwarded(event.request, self._forward):
             first.setdefault(name.lower(), _NOT_PRINTABLE.sub("?", value.decode("latin-1")))
         return tuple(first.items())

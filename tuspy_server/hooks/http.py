@@ -20,7 +20,6 @@ from tuspy_server.hooks.transport import (
     excerpt,
     forwardable,
     forwarded,
-    idempotency_key,
     parse_answer,
 )
 from tuspy_server.models import HookEvent
@@ -76,7 +75,7 @@ class HttpHooks(Transport):
             *((name.encode("ascii"), value) for name, value in forwarded(event.request, self._forward)),
             (b"Content-Type", b"application/json"),
             (b"Accept-Encoding", b"identity"),  # so that the size limit bounds what is held in memory
-            (b"Idempotency-Key", idempotency_key(event).encode()),
+            (b"Idempotency-Key", event.delivery_id.encode()),
         ]
         return parse_answer(self._client.run(lambda client: self._post_in_time(client, body, headers)))
 

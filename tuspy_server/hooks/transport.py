@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
@@ -16,8 +15,6 @@ from tuspy_server.models import HookEvent, HookResult, Request, UploadInfo
 
 H = TypeVar("H")
 DescribeStorage: TypeAlias = Callable[[UploadInfo], Mapping[str, str]]
-
-_REPEATABLE = ("pre_access", "pre_terminate")
 
 
 class HookSet(TypedDict, Generic[H], total=False):
@@ -89,19 +86,6 @@ def storage_of(store: object) -> DescribeStorage | None:
         return {**info.storage, "type": "filestore", "path": str(path(info)), "info_path": record}
 
     return describe
-
-
-def idempotency_key(event: HookEvent) -> str:
-    """A key that repeats exactly when the event does.
-
-    `delivery_id` is made from upload and hook; of these three hooks one upload has many events, and a receiver
-    that answers a known key from memory must not confuse them.
-    """
-    if event.type == "post_receive":
-        return f"{event.delivery_id}-{event.upload.offset}"
-    if event.type in _REPEATABLE:
-        return f"{event.delivery_id}-{uuid.uuid4().hex}"
-    return event.delivery_id
 
 
 def forwardable(names: str | Iterable[str]) -> tuple[str, ...]:

@@ -77,6 +77,16 @@ def metadata(value: str | None) -> Mapping[str, str]:
     return MappingProxyType(result)
 
 
+def write_metadata(pairs: Mapping[str, str]) -> str | None:
+    """What `metadata` reads as these pairs; None for none."""
+    return ",".join(_written(key, value) for key, value in pairs.items()) or None
+
+
+def _written(key: str, value: str) -> str:
+    encoded = base64.b64encode(value.encode("utf-8", "surrogateescape")).decode()
+    return f"{key} {encoded}" if encoded else key
+
+
 def imf_date(moment: datetime) -> str:
     """RFC 9110 IMF-fixdate."""
     return http_date(moment.astimezone(UTC))

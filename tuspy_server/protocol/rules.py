@@ -231,6 +231,11 @@ def is_same_final(intent: Create, info: UploadInfo, principal: str | None) -> bo
     )
 
 
-def delivery_id(upload_id: str, hook: str) -> str:
-    """The same for every delivery of one event, also after a crash."""
-    return hashlib.sha256(f"{upload_id}\0{hook}".encode()).hexdigest()[:32]
+_ONCE = frozenset(["pre_create", "post_create", "pre_finish", "post_finish", "post_terminate"])
+
+
+def delivery_id(upload: UploadInfo, hook: str, request_id: str) -> str:
+    """The same for every delivery of one event, also after a crash; different for every event of a hook that an
+    upload has several of (`request_id` is what tells two requests apart)."""
+    occasion = "" if hook in _ONCE else f"{request_id}\0{upload.offset}"
+    return hashlib.sha256(f"{upload.id}\0{hook}\0{occasion}".encode()).hexdigest()[:32]
