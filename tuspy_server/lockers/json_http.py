@@ -40,6 +40,7 @@ class JsonHttp:
         headers: Mapping[str, str] | None = None,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
+        self._idle: list[HTTPConnection] = []
         self._addresses = [_checked(address) for address in addresses]
         if not self._addresses:
             raise ValueError("no address of the lock service was given")
@@ -47,7 +48,6 @@ class JsonHttp:
         self._headers = {"Content-Type": "application/json", **(headers or {})}
         self._ssl_context = ssl_context
         self._mutex = threading.Lock()
-        self._idle: list[HTTPConnection] = []
 
     def call(self, method: str, target: str, body: object = None, *, timeout: float | None = None) -> Answer:
         """Raises LockerUnavailable if no address answers, or the answer's status is 500 or more."""
