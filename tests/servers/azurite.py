@@ -26,6 +26,17 @@ ACCOUNT: Final = "devstoreaccount1"
 KEY: Final = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 
 
+def client(endpoint: str, *, retries: int = 0, timeout: float = 60.0) -> BlobServiceClient:
+    return BlobServiceClient(
+        endpoint,
+        credential={"account_name": ACCOUNT, "account_key": KEY},
+        retry_policy=ExponentialRetry(initial_backoff=0, increment_base=1, retry_total=retries),
+        connection_timeout=timeout,
+        read_timeout=timeout,
+        max_single_put_size=4000 * 1024 * 1024,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class AzureServer:
     """A running server; `endpoint` leads through the proxy."""
@@ -38,14 +49,7 @@ class AzureServer:
         return f"http://127.0.0.1:{self.proxy.port}/{ACCOUNT}"
 
     def client(self, *, retries: int = 0, timeout: float = 60.0) -> BlobServiceClient:
-        return BlobServiceClient(
-            self.endpoint,
-            credential={"account_name": ACCOUNT, "account_key": KEY},
-            retry_policy=ExponentialRetry(initial_backoff=0, increment_base=1, retry_total=retries),
-            connection_timeout=timeout,
-            read_timeout=timeout,
-            max_single_put_size=4000 * 1024 * 1024,
-        )
+        return client(self.endpoint, retries=retries, timeout=timeout)
 
     def container(self, name: str | None = None, *, retries: int = 0, timeout: float = 60.0) -> Container:
         """The container of that name, or a new one."""

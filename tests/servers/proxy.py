@@ -27,6 +27,7 @@ class Fault(Enum):
     ERROR_AFTER = "500, although the server acted"
     TIMEOUT = "no answer until the client gives up; the server never sees the call"
     LATE = "no answer until the client gives up; the server acts after that"
+    HELD = "no answer until the client gives up; the server acts when the test opens the proxy's gate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,10 @@ def no_rules(call: Call, forward: Forward) -> Answer:
 
 
 class Proxy:
-    """Listens on a free port of 127.0.0.1 until `stop`. `before` is called with each call ahead of everything."""
+    """Listens on a free port of 127.0.0.1 until `stop`. `before` is called with each call ahead of everything.
+
+    `late` is released once for each call that was over, or carried out, after its client had given up.
+    """
 
     def __init__(self, upstream: int, rules: Rules = no_rules) -> None:
         self.upstream = upstream
@@ -70,6 +74,7 @@ class Proxy:
         self.before: Callable[[Call], None] = lambda call: None
         self.plan: Plan | None = None
         self.late = threading.Semaphore(0)
+        self.gate = threading.Event()
         self._mutex = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), _handler(self))
         self.port = self._server.server_address[1]
@@ -129,9 +134,11 @@ def _handler(proxy: Proxy) -> type[BaseHTTPRequestHandler]:
             call = Call(self.command, self.path, dict(self.headers.items()), self._body())
             proxy.before(call)
             fault = proxy.fate(call)
-            if fault in (Fault.TIMEOUT, Fault.LATE):
+            if fault in (Fault.TIMEOUT, Fault.LATE, Fault.HELD):
                 self._await_disconnect()
-                if fault is Fault.LATE:
+                if fault is Fault.HELD:
+                    proxy.gate.wait()
+                if fault is not Fault.TIMEOUT:
                     proxy.rules(call, self._forward)
                 proxy.late.release()
             elif fault in (Fault.ERROR_500, Fault.ERROR_503):
@@ -196,10 +203,13 @@ def _handler(proxy: Proxy) -> type[BaseHTTPRequestHandler]:
             self.wfile.flush()
 
         def _reset(self) -> None:
+            self.close_connection = True
+            # Closed for good only when the handler's files are, at once after this: with linger 0 that is a reset.
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.connection.close()
 
         def _await_disconnect(self) -> None:
+            self.close_connection = True
             with suppress(OSError):
                 while self.connection.recv(65536):
                     pass

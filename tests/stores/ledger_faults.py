@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import secrets
+import sys
 from abc import abstractmethod
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -13,6 +15,7 @@ import pytest
 
 from tests.servers.proxy import Call, Fault, Proxy
 from tests.stores.ledger_scenario import DATA, Heard, check_whole, live, new_upload, recover
+from tests.stores.ledger_victim import Victim, Victims
 from tuspy_server.errors import StoreError, UploadNotFound
 from tuspy_server.stores.ledger_store import LedgerStore
 
@@ -22,11 +25,13 @@ CAMPAIGN = bool(os.environ.get("TUSPY_SERVER_CAMPAIGN"))
 IMPATIENT = 0.25
 PATIENT = 60.0
 LONG_AFTER = timedelta(days=1)
+#: Whatever needs nobody to open a gate.
+FAULTS: list[Fault] = [fault for fault in Fault if fault is not Fault.HELD]
 
 
 def sample(number: int, fault: Fault) -> bool:
     """Whether a case belongs to the short form: each fault with some calls, no two faults with the same."""
-    return CAMPAIGN or (number + 3 * list(Fault).index(fault)) % 21 == 0
+    return CAMPAIGN or (number + 3 * FAULTS.index(fault)) % 21 == 0
 
 
 class FaultSuite:
@@ -46,6 +51,9 @@ class FaultSuite:
     @abstractmethod
     def stored(self, place: str) -> list[str]: ...
 
+    @abstractmethod
+    def victims(self) -> Victims: ...
+
     def calls_of_a_life(self) -> int:
         """How many calls a whole life takes without trouble."""
         heard = Heard()
@@ -55,7 +63,7 @@ class FaultSuite:
             store.terminate(info)
             return len(self.proxy().calls)
 
-    @pytest.mark.parametrize("fault", list(Fault))
+    @pytest.mark.parametrize("fault", FAULTS)
     def test_any_call_may_fail_and_the_upload_ends_whole(self, fault: Fault) -> None:
         for number in range(self.calls_of_a_life()):
             if sample(number, fault):
@@ -123,6 +131,37 @@ class FaultSuite:
             self.check_aftermath(place, upload_id, heard)
         except Exception as exc:
             raise AssertionError(f"after an outage from call {first} on; heard {heard.sent}") from exc
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
+    @pytest.mark.parametrize("fault", [Fault.RESET, Fault.LOST])
+    def test_kill_at_any_call_loses_nothing_that_was_told(self, fault: Fault) -> None:
+        """kill -9 as a call goes out; it is carried out (LOST) or not (RESET)."""
+        with self.victims() as victims:
+            for number in range(self.calls_of_a_life()):
+                if sample(number, fault):
+                    self.check_kill(victims, number, fault)
+
+    def check_kill(self, victims: Victims, number: int, fault: Fault) -> None:
+        place, upload_id = self.new_place(), secrets.token_hex(4)
+        begun: Future[Victim] = Future()
+        killed = False
+
+        def plan(count: int, call: Call) -> Fault | None:
+            nonlocal killed
+            if count != number:
+                return None
+            begun.result().kill()
+            killed = True
+            return fault
+
+        with self.proxy().failing(plan):
+            begun.set_result(victims.start(place, upload_id))
+            heard = begun.result().heard()
+        assert heard.terminated is not killed
+        try:
+            self.check_aftermath(place, upload_id, heard)
+        except Exception as exc:
+            raise AssertionError(f"after a kill at call {number}, {fault}; heard {heard.sent}") from exc
 
     def test_a_life_without_trouble_stores_the_source(self) -> None:
         place, heard = self.new_place(), Heard()

@@ -12,8 +12,8 @@ import pytest
 from tests.servers.azurite import AzureServer, azure_server
 from tests.servers.proxy import Proxy
 from tests.stores.ledger_faults import PATIENT, FaultSuite
-from tests.stores.ledger_scenario import PIECE
-from tuspy_server.stores.azure import AzureStore
+from tests.stores.ledger_victim import Victims, tiny_azure_store
+from tuspy_server.stores.ledger_store import LedgerStore
 
 
 @pytest.fixture(scope="module")
@@ -30,14 +30,14 @@ class TestAzureStoreInTrouble(FaultSuite):
     def new_place(self) -> str:
         return self.server.container().name
 
-    def store(self, place: str, timeout: float = PATIENT) -> AzureStore:
-        container = self.server.container(place, timeout=timeout)
-        return AzureStore(
-            container, prefix="p", block_size=PIECE, smallest=10, blocks_in_flight=2, threads=3, checkpoint_interval=0
-        )
+    def store(self, place: str, timeout: float = PATIENT) -> LedgerStore:
+        return tiny_azure_store(self.server.endpoint, place, timeout)
 
     def proxy(self) -> Proxy:
         return self.server.proxy
 
     def stored(self, place: str) -> list[str]:
         return self.server.names(place)
+
+    def victims(self) -> Victims:
+        return Victims("azure", self.server.endpoint)

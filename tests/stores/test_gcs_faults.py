@@ -12,8 +12,8 @@ import pytest
 from tests.servers.gcs import GCSServer, gcs_server
 from tests.servers.proxy import Proxy
 from tests.stores.ledger_faults import PATIENT, FaultSuite
-from tests.stores.ledger_scenario import PIECE
-from tuspy_server.stores.gcs import GCSStore
+from tests.stores.ledger_victim import Victims, tiny_gcs_store
+from tuspy_server.stores.ledger_store import LedgerStore
 
 
 @pytest.fixture(scope="module")
@@ -30,14 +30,14 @@ class TestGCSStoreInTrouble(FaultSuite):
     def new_place(self) -> str:
         return self.server.new_bucket()
 
-    def store(self, place: str, timeout: float = PATIENT) -> GCSStore:
-        bucket = self.server.bucket(place, timeout=timeout)
-        return GCSStore(
-            bucket, prefix="p", piece_size=PIECE, smallest=10, pieces_in_flight=2, threads=3, checkpoint_interval=0
-        )
+    def store(self, place: str, timeout: float = PATIENT) -> LedgerStore:
+        return tiny_gcs_store(self.server.endpoint, place, timeout)
 
     def proxy(self) -> Proxy:
         return self.server.proxy
 
     def stored(self, place: str) -> list[str]:
         return self.server.names(place)
+
+    def victims(self) -> Victims:
+        return Victims("gcs", self.server.endpoint)

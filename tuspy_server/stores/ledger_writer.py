@@ -110,6 +110,7 @@ class LedgerWriter:
         self._made: list[Piece] = []
         self._failure: StoreError | None = None
         self._lost: StoreError | None = None
+        self._told = False
         self._closed = False
         self._checkpoint = time.monotonic()
 
@@ -134,7 +135,6 @@ class LedgerWriter:
         return self._ledger.offset
 
     def _finish_up(self) -> None:
-        known = self._failure
         tail = self._store_rest()
         self._land(0)
         if self._failure is None:
@@ -143,7 +143,7 @@ class LedgerWriter:
             return
         self._keep_up()
         self._keeper.drop_uncounted(self._info, self._made)
-        if self._failure is not known:
+        if not self._told:
             self._raise_failure()
 
     def _keep_up(self) -> None:
@@ -199,6 +199,7 @@ class LedgerWriter:
     def _raise_failure(self) -> None:
         error = self._lost or self._failure
         if error is not None:
+            self._told = True
             raise error
 
 
