@@ -85,6 +85,14 @@ def test_creation_that_was_killed_is_not_found_and_can_be_repeated(store: FileSt
     assert store.get("a").offset == 3
 
 
+def test_creation_in_place_of_a_tombstone_leaves_no_file(store: FileStore) -> None:
+    store.terminate(replace(filled(store), state=State.GONE, expires=NOW))
+    for _ in range(2):
+        with pytest.raises(UploadExists):
+            store.create(UploadInfo(id="a", length=1))
+    assert [path.name for path in Path(store.directory).iterdir()] == ["a.info"]
+
+
 def test_file_of_the_app_is_never_taken_for_a_killed_creation(store: FileStore) -> None:
     (Path(store.directory) / "a").write_bytes(b"not empty")
     with pytest.raises(UploadExists):
@@ -195,8 +203,9 @@ def test_complete_upload_outlives_its_file(store: FileStore) -> None:
 
 
 def test_open_upload_without_its_file_is_gone(store: FileStore) -> None:
-    info = filled(store)
+    info = filled(store, expires=NOW)
     store.path(info).unlink()
+    assert [(due.id, due.state) for due in store.expired(NOW)] == [("a", State.GONE)]
     with pytest.raises(UploadGone):
         store.get("a")
     with pytest.raises(UploadGone):

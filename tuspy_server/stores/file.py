@@ -66,7 +66,7 @@ class FileStore:
 
     `path_template` places data files in subdirectories, as "{created:%Y/%m/%d}/{id}"; fields are `id`,
     `created`, `principal` and `metadata`. A hook may preset `storage["path"]` instead. Modes are subject to the
-    umask. `min_free`: bytes of the file system to leave free; StoreFull beyond it.
+    umask. `min_free`: bytes of the file system to leave free; StoreFull beyond it. `system` is for tests.
     """
 
     default_locker = "tuspy_server.lockers.file:FileLocker"
@@ -219,7 +219,7 @@ class FileStore:
         return replace(info, offset=offset)
 
     def expired(self, now: datetime, /) -> Iterator[UploadInfo]:
-        """As the protocol says; what is no readable record is passed over."""
+        """As the protocol says; what is no readable record is passed over, what lost its file is GONE."""
         with os.scandir(self.directory) as entries:
             for entry in entries:
                 upload_id = entry.name.removesuffix(RECORD_SUFFIX)
@@ -333,5 +333,8 @@ class FileStore:
             if line.pin is not None:
                 self._records.vouch(info.id, info.offset)
             record_fd = hold(self._system.open(record, SYNC))
-            names = [self._system.open_directory(path) for path in self._paths.parents(data)]
-            self._records.sync(info.id, fd, record_fd, names=[hold(name) for name in names if name is not None])
+            names = []
+            for path in self._paths.parents(data):
+                if (name := self._system.open_directory(path)) is not None:
+                    names.append(hold(name))
+            self._records.sync(info.id, fd, record_fd, names=names)

@@ -150,7 +150,7 @@ class Records:
             pin = self.pin(0)
             line = record_file.create(self._system, record, body, pin, self._file_mode, sync=self.durable)
         except FileExistsError:
-            if self._place_in(record) not in (place, None):
+            if not self._may_own(record, place):
                 self._data.remove(place)
             raise UploadExists from None
         except BaseException:
@@ -165,12 +165,13 @@ class Records:
             raise
         return line
 
-    def _place_in(self, record: str) -> str | None:
-        """Where the upload of this record has its bytes; None if that cannot be told."""
+    def _may_own(self, record: str, place: str) -> bool:
+        """Whether the data file there may be the one of this record, made by a creation that came first."""
         try:
-            return place_of(record_file.load(self._system, record))
+            info = stored(record_file.load(self._system, record))
         except (OSError, TusError, *UNREADABLE):
-            return None
+            return True
+        return info.state is not State.GONE and self._paths.place(info) == place
 
     def recover(self, upload_id: str, fd: int) -> int:
         """Cut off what does not count before anybody appends to it; the size that is left."""
@@ -189,7 +190,10 @@ class Records:
             return counted
 
     def restore(self, line: Line, fields: dict[str, Any], *, announce: bool = True) -> UploadInfo:
-        """The record as a value, with what the data file knows. With `announce` the offset is about to be told."""
+        """The record as a value, with what the data file knows; GONE if there is none but should be.
+
+        With `announce` the offset is about to be told.
+        """
         state, length = fields.get("state"), fields.get("length")
         expires = moment(fields["expires"]) if "expires" in fields else None
         if state == State.GONE.value:
@@ -199,9 +203,8 @@ class Records:
         place = fields["storage"]["path"]
         found = self._data.stat(place)
         if found is None:
-            if state != State.FAILED.value:
-                raise UploadGone
-            return build(fields, offset=0, revision=line.revision, expires=expires)
+            end = State.FAILED if state == State.FAILED.value else State.GONE
+            return build({**fields, "state": end.value}, offset=0, revision=line.revision, expires=expires)
         offset = found.st_size if line.pin is None else line.pin.counted(found.st_size, self._boot)
         if self.durable and announce and state is None:
             line = self._announce(line, fields["id"], place, offset)
