@@ -32,6 +32,7 @@ _PASSING: Final = {
     "SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded", "TooManyRequests", "OperationAborted",
     "InternalError", "ServiceUnavailable", "RequestTimeout", "RequestTimeTooSkewed", "BadDigest", "404", "429",
 }  # fmt: skip
+_QUOTE: Final = '"'
 _TRANSPORT: Final = (ConnectionError, HTTPClientError, IncompleteReadError, ResponseStreamingError, OSError)
 
 
@@ -131,7 +132,7 @@ class Bucket:
         etag = self.call(operation, **parameters).get("ETag")
         if not isinstance(etag, str) or not etag:
             raise StoreUnavailable(f"S3 {operation} was answered without an ETag")
-        return etag
+        return quoted(etag)
 
     def get(self, key: str) -> Stored | None:
         """The whole of a small object, or None if there is none."""
@@ -244,6 +245,11 @@ class Bucket:
         except (Missing, StoreFailed):
             return False
         return False
+
+
+def quoted(etag: str) -> str:
+    """An ETag in quotes: SeaweedFS tells that of a copied part without, and with them in the listing."""
+    return f'"{etag.strip(_QUOTE)}"'
 
 
 def translate(exc: Exception, operation: str) -> StoreError | Missing | Refused:

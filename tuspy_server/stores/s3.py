@@ -21,7 +21,6 @@ from tuspy_server.errors import (
     UploadNotFound,
     UploadTooLarge,
 )
-from tuspy_server.interfaces import StagedWriter, Writer
 from tuspy_server.models import EMPTY, State, UploadInfo
 from tuspy_server.stores import s3_objects as objects
 from tuspy_server.stores.s3_concat import Source, fill
@@ -132,10 +131,10 @@ class S3Store:
     def update(self, info: UploadInfo, /) -> UploadInfo:
         return self._records.update(info)
 
-    def open(self, info: UploadInfo, /, *, fence: int | None) -> Writer:
+    def open(self, info: UploadInfo, /, *, fence: int | None) -> S3Writer | FullWriter:
         return self._open(info, fence)
 
-    def stage(self, info: UploadInfo, /, *, fence: int | None) -> StagedWriter:
+    def stage(self, info: UploadInfo, /, *, fence: int | None) -> S3StagedWriter | FullWriter:
         writer = self._open(info, fence)
         return writer if isinstance(writer, FullWriter) else S3StagedWriter(writer)
 

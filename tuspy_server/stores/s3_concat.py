@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tuspy_server.backends.s3 import Missing, Refused
+from tuspy_server.backends.s3 import Missing, Refused, quoted
 from tuspy_server.errors import StoreFailed
 from tuspy_server.stores.s3_parts import CopiedPart, Slice, plan_concat
 from tuspy_server.stores.s3_upload import Target
@@ -85,7 +85,7 @@ def _copy(target: Target, sources: Sequence[Source], number: int, part: CopiedPa
     etag = answer.get("CopyPartResult", {}).get("ETag")
     if not etag:
         raise _CopyNotTold
-    return Part(number, piece.size, etag)
+    return Part(number, piece.size, quoted(etag))
 
 
 def _fetch(target: Target, source: Source, piece: Slice) -> bytes:

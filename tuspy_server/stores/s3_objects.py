@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from tuspy_server.backends.s3 import Bucket, Missing
+from tuspy_server.backends.s3 import Bucket, Missing, quoted
 from tuspy_server.errors import StoreError, StoreFailed, StoreUnavailable, UploadGone
 from tuspy_server.stores.s3_keys import OWNER_METADATA
 from tuspy_server.stores.s3_pool import ControlPool
@@ -59,7 +59,7 @@ def _list_parts(target: Target) -> Iterator[tuple[Part, datetime]]:
         )
         entries = answer.get("Parts", ())
         for entry in entries:
-            yield Part(entry["PartNumber"], entry["Size"], entry["ETag"]), entry["LastModified"]
+            yield Part(entry["PartNumber"], entry["Size"], quoted(entry["ETag"])), entry["LastModified"]
         if not answer.get("IsTruncated") or not entries:
             return
         # Some servers tell a marker that is off by one; the last number of the page is right on all.

@@ -80,21 +80,22 @@ class S3Writer:
         self._buffer: Buffer | None = None
         self._room = 0
         self._sent: dict[int, Part] = {}
-        self._received = 0
+        self._broken = False
         self._reported: Exception | None = None
         self._closed = False
         self._offset = view.offset
 
     def write(self, chunks: Sequence[bytes], /) -> None:
         """Take bytes over, and wait while too many of this upload's parts are under way."""
-        if self._closed:
+        if self._closed or self._broken:
             raise StoreFailed("the writer is closed")
+        self._broken = True
         for chunk in chunks:
             rest = memoryview(chunk)
-            self._received += len(rest)
             while rest:
                 rest = self._fill(rest)
         self._raise_failure()
+        self._broken = False
 
     def close(self) -> int:
         """Store what is left and the mark that vouches for all of it; the durable offset.
@@ -115,7 +116,7 @@ class S3Writer:
     def _fill(self, rest: memoryview) -> memoryview:
         """Put into the current part what fits; the remainder."""
         buffer = self._buffer or self._begin()
-        fitting = rest[: self._room]
+        fitting = rest[: max(0, self._room)]
         if not fitting:
             raise StoreFailed("more bytes than the upload has room for")
         buffer.add(fitting)
@@ -127,11 +128,11 @@ class S3Writer:
     def _begin(self) -> Buffer:
         target = self.target
         self._room = target.plan.full_size(self._number, self._start, target.length)
-        self._buffer = buffer = new_buffer(target.spool)
-        if self._has_old_tail and self._view.tail is not None:
-            tail = target.get_tail(self._view.tail)
-            buffer.add(memoryview(tail))
-            self._room -= len(tail)
+        tail = target.get_tail(self._view.tail) if self._has_old_tail and self._view.tail else b""
+        buffer = new_buffer(target.spool)
+        buffer.add(memoryview(tail))
+        self._room -= len(tail)
+        self._buffer = buffer
         return buffer
 
     @property
@@ -158,14 +159,14 @@ class S3Writer:
         self._flight.launch(size, upload)
 
     def _settle(self) -> None:
-        if self._received == 0:
-            return
+        if self._broken:
+            self._drop()
         if self._buffer is not None and self._goes_as_part(self._buffer):
             self._send(self._buffer)
         self._flight.wait()
         parts = self._stored_run()
         left = self._buffer if self._flight.failure is None else None
-        if len(parts) == len(self._view.parts) and left is None:
+        if left is None and (len(parts) == len(self._view.parts) or not self._sent):
             return
         mark = mark_of(parts, self._token, left.size if left else 0)
         self.target.put_mark(mark, left.body() if left else b"")
