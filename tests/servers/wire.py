@@ -6,7 +6,7 @@ import socket
 import struct
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -115,7 +115,8 @@ class Wire:
         self._sock.close()
 
     def __del__(self) -> None:
-        self._sock.close()
+        with suppress(AttributeError):  # the connection was refused
+            self._sock.close()
 
     def reset(self) -> None:
         """Close with a reset (RST)."""

@@ -1,0 +1,32 @@
+"""kill -9 of the real command at drawn moments, also inside checksummed appends, concatenation and finish.
+
+TUSPY_KILLS and TUSPY_KILL_SEED choose how many and which; `nox -s campaign_kill` runs 5000.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.faults.killing import Campaign, Zygote
+
+KILLS = int(os.environ.get("TUSPY_KILLS", "200"))
+SEED = int(os.environ.get("TUSPY_KILL_SEED", "1"))
+
+
+@pytest.mark.parametrize("durability", ["none", "finish", "always"])
+def test_no_kill_loses_an_acknowledged_byte(durability: str, tmp_path: Path) -> None:
+    directory = tmp_path / "uploads"
+    directory.mkdir()
+    zygote = Zygote(directory, "--durability", durability)
+    zygote.start()
+    try:
+        campaign = Campaign(directory, zygote, SEED)
+        for _ in range(max(1, KILLS // 3)):
+            campaign.live()
+    finally:
+        zygote.close()
+    print(f"{durability}: {campaign.operations}")
+    assert set(campaign.operations) == {"created", "appended", "checksummed", "concatenated"}
