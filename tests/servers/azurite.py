@@ -65,16 +65,22 @@ class AzureServer:
         return [blob.name for blob in listed]
 
 
-@contextmanager
-def azure_server(folder: Path) -> Iterator[AzureServer]:
+def azurite_command(port: int, folder: Path | None = None) -> list[str]:
+    """How it is started; what it stores is kept in `folder`, or in memory. Skips the test where it is missing."""
     path = program("azurite-blob", "AZURITE_BLOB", Path("node_modules/.bin"))
     if path is None:
         pytest.skip("azurite is not installed: npm install azurite")
+    kept = ["--inMemoryPersistence"] if folder is None else ["--location", str(folder)]
+    options = ["--blobHost", "127.0.0.1", "--blobPort", str(port), "--silent"]
+    return [path, *options, *kept, "--skipApiVersionCheck", "--disableTelemetry"]
+
+
+@contextmanager
+def azure_server(folder: Path) -> Iterator[AzureServer]:
     port = free_port()
+    command = azurite_command(port)
     rules = AzureRules()
     proxy = Proxy(port, rules)
-    command = [path, "--blobHost", "127.0.0.1", "--blobPort", str(port), "--inMemoryPersistence", "--silent"]
-    command += ["--skipApiVersionCheck", "--disableTelemetry"]
     try:
         with running(command, port, folder / "azurite.log"):
             yield AzureServer(proxy, rules)

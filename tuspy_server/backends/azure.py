@@ -20,7 +20,6 @@ from azure.core.exceptions import (
 )
 from azure.storage.blob import (
     BlobBlock,
-    BlobLeaseClient,
     BlobServiceClient,
     ContentSettings,
     ExponentialRetry,
@@ -110,6 +109,8 @@ class Container:
     ) -> None:
         self.name = name
         self._given = client
+        self._account = account
+        self._endpoint = endpoint
         self._connect = partial(connect, account, endpoint, timeout=timeout, retries=retries)
         self._making = threading.Lock()
         self._made: tuple[int, BlobServiceClient] | None = None
@@ -124,16 +125,25 @@ class Container:
                 self._made = (os.getpid(), self._connect())
             return self._made[1]
 
+    def hasty(self, timeout: float) -> Container:
+        """The same container through connections that give up after `timeout` seconds and one repeat.
+
+        With a ready `client` it is this one, and what that client does.
+        """
+        if self._given is not None:
+            return self
+        return Container(self.name, account=self._account, endpoint=self._endpoint, timeout=timeout, retries=1)
+
     def make(self, access: Access | None = None) -> None:
         """Create the container unless it is there; `access` is what the public may read, None for nothing."""
         container = self.client.get_container_client(self.name)
         with suppress(Refused):
-            self._guard("create container", partial(container.create_container, public_access=access))
+            self.guard("create container", partial(container.create_container, public_access=access))
 
     def get(self, key: str) -> Stored | None:
         """The whole of a small blob, or None if there is none."""
         try:
-            return self._guard("get", lambda: self._download(key))
+            return self.guard("get", lambda: self._download(key))
         except Missing:
             return None
 
@@ -142,7 +152,7 @@ class Container:
         blob = self._blob(key)
         condition = _if(version)
         try:
-            body: bytes = self._guard("read", lambda: blob.download_blob(start, stop - start, **condition).readall())
+            body: bytes = self.guard("read", lambda: blob.download_blob(start, stop - start, **condition).readall())
         except (Missing, Refused):
             return None
         return body
@@ -150,7 +160,7 @@ class Container:
     def head(self, key: str) -> Found | None:
         """Size, ETag and metadata of a blob, or None if there is no committed one."""
         try:
-            return _found(self._guard("head", self._blob(key).get_blob_properties))
+            return _found(self.guard("head", self._blob(key).get_blob_properties))
         except Missing:
             return None
 
@@ -171,19 +181,19 @@ class Container:
         """Store a blob in place of `version`, None for none; return the ETag. Raises Refused if another is there."""
         arguments = {**headers.arguments(), **_if(version)}
         blob = self._blob(key)
-        done = self._guard("put", lambda: blob.upload_blob(body, overwrite=True, **arguments))
+        done = self.guard("put", lambda: blob.upload_blob(body, overwrite=True, **arguments))
         return str(done["etag"])
 
     def stage(self, key: str, block: str, data: bytes) -> None:
         """Store an uncommitted block. All blocks of a blob have names of one length; none is empty."""
         blob = self._blob(key)
-        self._guard("stage block", lambda: blob.stage_block(block, data, len(data)))
+        self.guard("stage block", lambda: blob.stage_block(block, data, len(data)))
 
     def blocks(self, key: str) -> dict[str, int]:
         """Names and sizes of the committed and uncommitted blocks of a blob."""
         blob = self._blob(key)
         try:
-            committed, uncommitted = self._guard("get block list", lambda: blob.get_block_list("all"))
+            committed, uncommitted = self.guard("get block list", lambda: blob.get_block_list("all"))
         except Missing:
             return {}
         return {block.id: block.size for block in [*committed, *uncommitted]}
@@ -196,14 +206,14 @@ class Container:
         """
         arguments = {**headers.arguments(), **_if(version)}
         blob, names = self._blob(key), [BlobBlock(block) for block in blocks]
-        done = self._guard("commit", lambda: blob.commit_block_list(names, **arguments))
+        done = self.guard("commit", lambda: blob.commit_block_list(names, **arguments))
         return str(done["etag"])
 
     def delete_if_match(self, key: str, version: str) -> bool:
         """Delete the blob while it still is `version`, with its snapshots; whether it is gone now."""
         blob, condition = self._blob(key), _if(version)
         try:
-            self._guard("delete", lambda: blob.delete_blob("include", **condition))
+            self.guard("delete", lambda: blob.delete_blob("include", **condition))
         except Missing:
             return True
         except Refused:
@@ -214,7 +224,7 @@ class Container:
         """Delete committed blobs with their snapshots; one that is not there is no error."""
         for blob in map(self._blob, keys):
             with suppress(Missing):
-                self._guard("delete", partial(blob.delete_blob, "include"))
+                self.guard("delete", partial(blob.delete_blob, "include"))
 
     def list(self, prefix: str) -> Iterator[str]:
         """Names of committed blobs that begin with `prefix`, fetched page by page."""
@@ -230,29 +240,28 @@ class Container:
             if old.version_id and not old.is_current_version and wanted(_found(old)):
                 blob = self.client.get_blob_client(self.name, old.name, version_id=old.version_id)
                 with suppress(Missing):
-                    self._guard("delete version", blob.delete_blob)
+                    self.guard("delete version", blob.delete_blob)
 
     def is_versioned(self, key: str) -> bool:
         """Whether the container keeps earlier versions; True also if there is no blob at `key` to tell it by."""
         try:
-            properties = self._guard("head", self._blob(key).get_blob_properties)
+            properties = self.guard("head", self._blob(key).get_blob_properties)
         except Missing:
             return True
         return bool(properties.version_id)
 
-    def lease(self, key: str, lease_id: str) -> BlobLeaseClient:
-        """The SDK's client of one lease; call its methods through `guard`."""
-        return BlobLeaseClient(self._blob(key), lease_id)
-
     def guard(self, operation: str, call: Callable[[], T]) -> T:
         """Carry out a call of the SDK; what it raises comes out as StoreError, Missing or Refused."""
-        return self._guard(operation, call)
+        try:
+            return call()
+        except (AzureError, OSError) as exc:
+            raise translate(exc, operation) from exc
 
     def _listed(self, prefix: str, *include: str) -> Iterator[Any]:
         container = self.client.get_container_client(self.name)
         pages = container.list_blobs(name_starts_with=prefix, include=[*include]).by_page()
         while True:
-            page = self._guard("list", lambda: next(pages, None))
+            page = self.guard("list", lambda: next(pages, None))
             if page is None:
                 return
             yield from page
@@ -271,12 +280,6 @@ class Container:
 
     def _blob(self, key: str) -> Any:
         return self.client.get_blob_client(self.name, key)
-
-    def _guard(self, operation: str, call: Callable[[], T]) -> T:
-        try:
-            return call()
-        except (AzureError, OSError) as exc:
-            raise translate(exc, operation) from exc
 
 
 def connect(
