@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
 from enum import Enum
 from threading import Lock
@@ -25,7 +27,12 @@ class Fault(Enum):
     TIMEOUT = "timeout after it acted"
     RESET = "reset after it acted"
     INTERNAL_ERROR_AFTER = "500 after it acted"
+    KILLED = "kill -9 before it acts"
+    KILLED_AFTER = "kill -9 after it acted"
 
+
+#: What the process survives.
+FAULTS = tuple(fault for fault in Fault if not fault.name.startswith("KILLED"))
 
 #: Calls whose answer is a stream of bytes, in which an error cannot be told from content.
 _STREAMS = {"GetObject"}
@@ -74,6 +81,11 @@ class Faults:
             case Fault.INTERNAL_ERROR_AFTER:
                 self._send(request).content  # noqa: B018
                 return _answer(url, 500, "InternalError")
+            case Fault.KILLED:
+                os.kill(os.getpid(), signal.SIGKILL)
+            case Fault.KILLED_AFTER:
+                self._send(request).content  # noqa: B018
+                os.kill(os.getpid(), signal.SIGKILL)
         return None
 
 

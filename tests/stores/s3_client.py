@@ -22,8 +22,16 @@ class BrokenPromise(AssertionError):
     """The store told an offset that it must not."""
 
 
+def nobody(event: str, value: int) -> None:
+    """Told of what happens to an upload: sent, acknowledged, ending."""
+
+
 class Upload:
-    """One upload of `data`; `fenced` gives every append the token of a lock, as lockers with tokens do."""
+    """One upload of `data`; `fenced` gives every append the token of a lock, as lockers with tokens do.
+
+    `tell` hears of every step before, and of every acknowledgement after it. With `upload_id` an upload that is
+    there already is taken over, of which `sent` bytes may have arrived and `acknowledged` have.
+    """
 
     def __init__(
         self,
@@ -34,15 +42,21 @@ class Upload:
         deferred: bool = False,
         kind: Kind = Kind.REGULAR,
         parts: Sequence[str] = (),
+        tell: Callable[[str, int], None] = nobody,
+        upload_id: str = "",
+        sent: int = 0,
+        acknowledged: int = 0,
     ) -> None:
         self.store = store
         self.data = data
-        self.acknowledged = 0
-        self._sent = 0
-        self._fences: Iterator[int] | None = count(1) if fenced else None
+        self.acknowledged = acknowledged
+        self.tell = tell
+        self._sent = sent
+        self._fences: Iterator[int] | None = count(1000 if upload_id else 1) if fenced else None
         self._wanted = UploadInfo(id="", length=None if deferred else len(data), kind=kind, parts=tuple(parts))
-        self.id = ""
-        self.create()
+        self.id = upload_id
+        if not upload_id:
+            self.create()
 
     def create(self) -> None:
         """As a client that tries again after a failed POST: under another id."""
@@ -76,12 +90,14 @@ class Upload:
         fence = next(self._fences) if self._fences else None
         writer = self.store.stage(info, fence=fence) if staged else self.store.open(info, fence=fence)
         self._sent = max(self._sent, stop)
+        self.tell("sent", self._sent)
         try:
             for start in range(info.offset, stop, PIECE):
                 writer.write([self.data[start : min(start + PIECE, stop)]])
         finally:
             # The engine closes a writer after a failed write too, and believes what close says.
             self.acknowledged = max(self.acknowledged, writer.close())
+            self.tell("acknowledged", self.acknowledged)
 
     def declare(self) -> None:
         """Declare the length unless that has happened."""
@@ -122,9 +138,11 @@ class Upload:
             assert info.offset == len(self.data)
 
         self._sent = len(self.data)
+        self.tell("sent", self._sent)
         patiently(once)
 
     def terminate(self) -> None:
+        self.tell("ending", 0)
         info = patiently(lambda: self.store.get(self.id))
         patiently(lambda: self.store.terminate(info))
 

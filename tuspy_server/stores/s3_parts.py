@@ -37,6 +37,8 @@ class PartLimits:
     def __post_init__(self) -> None:
         if not 1 <= self.min_part_size <= self.part_size <= self.max_part_size:
             raise ValueError("part sizes must be 1 <= min_part_size <= part_size <= max_part_size, in bytes")
+        if self.max_part_size < 2 * self.min_part_size:
+            raise ValueError("max_part_size must be at least twice min_part_size, or not every size can be cut")
         if self.max_parts < 1 or self.max_object_size < 0:
             raise ValueError("max_parts must be at least 1, max_object_size must not be negative")
 
