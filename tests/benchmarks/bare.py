@@ -1,7 +1,8 @@
 """The bare servers: the system calls of our file store and file locker in one worker hop, and no protocol.
 
 They are what `python -m tests.benchmarks gate` holds the package against: whatever it costs above them is ours.
-Nothing is checked: only a benchmark may talk to them. The directory comes from BENCH_DIRECTORY.
+Nothing is checked: only a benchmark may talk to them. The directory comes from BENCH_DIRECTORY. The calls are those
+that `strace` shows of the package with durability "none"; when the package saves one, it goes here too.
 """
 
 from __future__ import annotations
@@ -9,13 +10,15 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import anyio.to_thread
 
 BATCH = 4 << 20
 _READS = (64 << 10, 1 << 20)
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _PREFIX = "/files/"
 _RECORD = (
     b'{"id": "%s", "length": 16384, "metadata": {"filename": "bench.txt"}, "created": "2026-01-01T00:00:00Z"}'
@@ -34,7 +37,7 @@ _locks = -1
 def _lock_file() -> int:
     global _locks
     if _locks < 0:
-        _locks = os.open(os.path.join(_directory, ".locks"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        _locks = os.open(_lock_path(), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     return _locks
 
 
@@ -43,38 +46,47 @@ def _set_lock(kind: int, upload_id: str) -> None:
     fcntl.fcntl(_lock_file(), fcntl.F_OFD_SETLK, struct.pack("hhqqi4x", kind, os.SEEK_SET, byte, 1, 0))
 
 
+def _lock_path() -> str:
+    return os.path.join(_directory, ".locks")
+
+
 def _path(upload_id: str) -> str:
     return os.path.join(_directory, upload_id)
 
 
-def create(body: list[bytes]) -> tuple[str, int]:
-    """A data file, a record, the body: what one POST makes."""
+def _record(upload_id: str) -> str:
+    return _path(upload_id) + ".info"
+
+
+def create(body: Sequence[bytes], *, locked: bool) -> tuple[str, int]:
+    """What one POST does: data file and record made exclusively, then the body appended as by a PATCH."""
     upload_id = os.urandom(16).hex()
-    _set_lock(fcntl.F_WRLCK, upload_id)
-    data = os.open(_path(upload_id), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o664)
-    record = os.open(_path(upload_id) + ".info", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o664)
-    os.write(record, _RECORD)
+    if locked:
+        _lock(upload_id)
+    data = os.open(_path(upload_id), _NEW, 0o664)
+    fcntl.flock(data, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    record = os.open(_record(upload_id), _NEW, 0o664)
+    os.pwrite(record, _RECORD, 0)
     os.close(record)
-    size = os.writev(data, body) if body else 0
     os.close(data)
-    _set_lock(fcntl.F_UNLCK, upload_id)
+    size = 0
+    if body:
+        data = _open(upload_id)
+        size = os.pwritev(data, body, 0)
+        _close(data)
+    if locked:
+        _set_lock(fcntl.F_UNLCK, upload_id)
     return upload_id, size
 
 
-def look(upload_id: str) -> int:
-    """The offset, as HEAD and each append find it: the record read, the data file's size."""
-    record = os.open(_path(upload_id) + ".info", os.O_RDONLY | os.O_CLOEXEC)
+def describe(upload_id: str) -> int:
+    """What one HEAD does: the record read, the data file's size, the record's age. It takes no lock."""
+    record = os.open(_record(upload_id), os.O_RDONLY | os.O_CLOEXEC)
     os.read(record, 65536)
     os.close(record)
-    return os.stat(_path(upload_id)).st_size
-
-
-def describe(upload_id: str) -> int:
-    """What one HEAD does."""
-    _set_lock(fcntl.F_WRLCK, upload_id)
-    offset = look(upload_id)
-    _set_lock(fcntl.F_UNLCK, upload_id)
-    return offset
+    size = os.lstat(_path(upload_id)).st_size
+    os.lstat(_record(upload_id))
+    return size
 
 
 class Append:
@@ -85,23 +97,42 @@ class Append:
         self.data = -1
         self.offset = 0
 
-    def write(self, batch: list[bytes]) -> None:
+    def write(self, batch: Sequence[bytes]) -> None:
         if self.data < 0:
-            _set_lock(fcntl.F_WRLCK, self.upload_id)
-            self.offset = look(self.upload_id)
-            self.data = os.open(_path(self.upload_id), os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
-        self.offset += os.writev(self.data, batch)
+            _lock(self.upload_id)
+            self.offset = describe(self.upload_id)
+            self.data = _open(self.upload_id)
+        self.offset += os.pwritev(self.data, batch, self.offset)
 
     def close(self) -> int:
-        os.close(self.data)
+        _close(self.data)
         _set_lock(fcntl.F_UNLCK, self.upload_id)
         return self.offset
 
-    def write_last(self, batch: list[bytes]) -> int:
+    def write_last(self, batch: Sequence[bytes]) -> int:
         """The last batch and `close` in one hop."""
         if batch or self.data < 0:
             self.write(batch)
         return self.close()
+
+
+def _lock(upload_id: str) -> None:
+    _set_lock(fcntl.F_WRLCK, upload_id)
+    os.stat(_lock_path())
+
+
+def _open(upload_id: str) -> int:
+    data = os.open(_path(upload_id), os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    fcntl.flock(data, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.fstat(data)
+    os.lstat(_record(upload_id))
+    return data
+
+
+def _close(data: int) -> None:
+    os.fstat(data)
+    fcntl.flock(data, fcntl.LOCK_UN)
+    os.close(data)
 
 
 async def asgi(scope: Message, receive: Receive, send: Send) -> None:
@@ -111,7 +142,7 @@ async def asgi(scope: Message, receive: Receive, send: Send) -> None:
     method: str = scope["method"]
     upload_id: str = scope["path"].removeprefix(_PREFIX)
     if method == "POST":
-        upload_id, offset = await anyio.to_thread.run_sync(create, await _whole(receive))
+        upload_id, offset = await anyio.to_thread.run_sync(partial(create, locked=False), await _whole(receive))
         await _answer(send, 201, offset, upload_id)
     elif method == "PATCH":
         await _answer(send, 204, await _append(upload_id, receive))
@@ -179,7 +210,7 @@ def wsgi(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterabl
     size = int(environ.get("CONTENT_LENGTH") or 0)
     source: _Input = environ["wsgi.input"]
     if method == "POST":
-        upload_id, offset = create([source.read(size)] if size else [])
+        upload_id, offset = create([source.read(size)] if size else [], locked=True)
         start_response("201 Created", _fields(offset, upload_id))
     elif method == "PATCH":
         start_response("204 No Content", _fields(_append_from(source, size, upload_id), ""))

@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -98,19 +98,15 @@ class Calls:
 
 
 class AsgiDriver:
-    """Requests to the ASGI application on one event loop."""
+    """Requests to the ASGI application, on the running event loop."""
 
     def __init__(self, copies: Copies) -> None:
         from tests.benchmarks.apps import asgi
 
         self.app: Any = asgi()
         self.copies = copies
-        self.loop = asyncio.new_event_loop()
 
-    def request(self, method: str, path: str, fields: dict[str, str], body: Sequence[bytes]) -> dict[str, str]:
-        return self.loop.run_until_complete(self._request(method, path, fields, body))
-
-    async def _request(self, method: str, path: str, fields: dict[str, str], body: Sequence[bytes]) -> dict[str, str]:
+    async def request(self, method: str, path: str, fields: dict[str, str], body: Sequence[bytes]) -> dict[str, str]:
         pieces = list(body)
         self.copies.delivered.update(map(id, pieces))
         sent: list[dict[str, Any]] = []
@@ -168,7 +164,7 @@ class Source:
 
 
 class WsgiDriver:
-    """Requests to the WSGI application."""
+    """Requests to the WSGI application: coroutines in form only, they never suspend."""
 
     def __init__(self, copies: Copies) -> None:
         from tests.benchmarks.apps import wsgi
@@ -176,7 +172,7 @@ class WsgiDriver:
         self.app: Any = wsgi()
         self.copies = copies
 
-    def request(self, method: str, path: str, fields: dict[str, str], body: Sequence[bytes]) -> dict[str, str]:
+    async def request(self, method: str, path: str, fields: dict[str, str], body: Sequence[bytes]) -> dict[str, str]:
         answer: dict[str, str] = {}
 
         def start_response(status: str, headers: list[tuple[str, str]], exc_info: object = None) -> None:
@@ -219,19 +215,19 @@ def _environ(method: str, path: str, fields: dict[str, str], source: Source) -> 
 Driver = AsgiDriver | WsgiDriver
 
 
-def small(driver: Driver) -> float:
+async def small(driver: Driver) -> float:
     """One 16 KiB creation-with-upload; one unit."""
     fields = {**_fields(SMALL), "Upload-Length": str(SMALL), "Upload-Metadata": "filename YmVuY2gudHh0"}
-    _expect(driver.request("POST", "/files/", fields, [bytes(SMALL)]), "201", SMALL)
+    _expect(await driver.request("POST", "/files/", fields, [bytes(SMALL)]), "201", SMALL)
     return 1.0
 
 
-def large(driver: Driver) -> float:
+async def large(driver: Driver) -> float:
     """One 32 MiB PATCH in the pieces of a server; as many units as MiB. The POST before it is counted with it."""
-    created = driver.request("POST", "/files/", {**_fields(0), "Upload-Length": str(LARGE)}, [])
+    created = await driver.request("POST", "/files/", {**_fields(0), "Upload-Length": str(LARGE)}, [])
     path = "/files/" + created["location"].rpartition("/")[2]
     pieces = [bytes(min(PIECE, LARGE - at)) for at in range(0, LARGE, PIECE)]
-    _expect(driver.request("PATCH", path, {**_fields(LARGE), "Upload-Offset": "0"}, pieces), "204", LARGE)
+    _expect(await driver.request("PATCH", path, {**_fields(LARGE), "Upload-Offset": "0"}, pieces), "204", LARGE)
     return LARGE / (1 << 20)
 
 
@@ -253,34 +249,43 @@ def _expect(answer: dict[str, str], status: str, offset: int) -> None:
         raise RuntimeError(f"the application answered {answer}")
 
 
-SCENARIOS: dict[str, Callable[[Driver], float]] = {"small": small, "large": large}
+SCENARIOS: dict[str, Callable[[Driver], Awaitable[float]]] = {"small": small, "large": large}
 COLOURS: dict[str, Callable[[Copies], Driver]] = {"asgi": AsgiDriver, "inline": AsgiDriver, "wsgi": WsgiDriver}
 
 
-def count(colour: str, scenario: str, repeats: int, profile: bool) -> dict[str, float]:
-    """Counts per unit after warming up; without `profile` only the requests are made, for strace."""
-    copies = Copies()
-    calls = Calls()
+async def count(colour: str, scenario: str, repeats: int, copies: Copies, calls: Calls | None) -> dict[str, float]:
+    """Counts per unit after warming up; without `calls` only the requests are made, for strace."""
     _fix_the_gauge(colour)
     driver = COLOURS[colour](copies)
     run = SCENARIOS[scenario]
-    if profile:
-        calls.start()
     for _ in range(_WARM_UP):
-        small(driver)
-    run(driver)
-    calls.counts.clear()
+        await small(driver)
+    await run(driver)
+    counts: Counter[str] = Counter()
+    if calls is not None:
+        calls.counts = counts
     copies.copied = 0
-    units = sum(run(driver) for _ in range(repeats))
-    calls.stop()
-    found = {"hops": 0, "package_calls": 0, "calls": 0, **calls.counts, "bytes_copied": copies.copied}
+    units = 0.0
+    for _ in range(repeats):
+        units += await run(driver)
+    found = {"hops": 0, "package_calls": 0, "calls": 0, **counts, "bytes_copied": copies.copied}
     return {name: value / units for name, value in found.items()}
 
 
 def main() -> None:
     """The directory comes from BENCH_DIRECTORY; what is left in it is the caller's to remove, uncounted."""
     colour, scenario, repeats, *options = sys.argv[1:]
-    print(json.dumps(count(colour, scenario, int(repeats), "--profile" in options)))
+    copies = Copies()
+    calls = Calls() if "--profile" in options else None
+    from tuspy_server.runtime import run_sync
+
+    if calls is not None:
+        calls.start()
+    counting = count(colour, scenario, int(repeats), copies, calls)
+    found = run_sync(counting) if colour == "wsgi" else asyncio.run(counting)
+    if calls is not None:
+        calls.stop()
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":
