@@ -13,7 +13,9 @@ from tests.lockers.leased import LeasedSuite
 from tests.lockers.servers import Server, free_port
 from tests.servers.azurite import ACCOUNT, KEY, azurite_command
 from tuspy_server.backends.azure import Container
+from tuspy_server.composer import Composer
 from tuspy_server.lockers.azure import AzureLeaseLocker
+from tuspy_server.stores.azure import AzureStore
 from tuspy_server.testing import LockerSuite
 from tuspy_server.testing.locker_processes import MakeLocker
 
@@ -69,3 +71,9 @@ if os.environ.get("TUSPY_SERVER_CAMPAIGN"):
 def test_a_lease_that_azure_does_not_grant_is_refused(lease: float) -> None:
     with pytest.raises(ValueError, match="15 to 60"):
         AzureLeaseLocker(container_on(1), lease=lease)
+
+
+def test_azure_store_composes_with_its_default_locker(server: Server) -> None:
+    composer = Composer(AzureStore(container_on(server.port)))
+    assert isinstance(composer.locker, AzureLeaseLocker)
+    assert composer.is_blocking

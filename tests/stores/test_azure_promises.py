@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from azure.storage.blob import BlobClient
 
 from tests.servers.azurite import AzureServer, azure_server
 from tests.servers.proxy import Call, Proxy
-from tests.stores.ledger_promises import PIECE, SMALLEST, PromiseSuite, source
+from tests.stores.ledger_promises import NOW, PIECE, SMALLEST, PromiseSuite, source
 from tests.stores.ledger_scenario import content
 from tuspy_server.errors import UploadTooLarge
-from tuspy_server.models import UploadInfo
+from tuspy_server.models import State, UploadInfo
 from tuspy_server.stores.azure import AzureStore
 from tuspy_server.stores.azure_blocks import BLOB_SIZE_LIMIT
 
@@ -79,6 +80,45 @@ class TestAzurePromises(PromiseSuite):
         info = self.append(store, info, source(2 * PIECE)[PIECE:])
         store.finish(info)
         assert content(store, info) == source(2 * PIECE)
+
+    @pytest.fixture
+    def versioned(self, place: str) -> str:
+        """A container that keeps earlier versions, as far as the proxy models it (tests/servers/azure_rules)."""
+        self.server.rules.versioned.add(place)
+        return place
+
+    def test_row_10_a_blob_overwritten_in_a_versioned_container_is_the_new_upload(
+        self, store: AzureStore, versioned: str
+    ) -> None:
+        self.overwrite(versioned, "a/data", source(9 * PIECE, 5))
+        info = store.create(self.new(length=2 * PIECE + 1))
+        assert store.get(info.id).offset == 0
+        info = self.append(store, info, source(PIECE))
+        assert store.get(info.id).offset == PIECE
+        info = self.append(store, info, source(2 * PIECE + 1)[PIECE:])
+        store.finish(info)
+        store.finish(info)
+        assert store.get(info.id).offset == 2 * PIECE + 1
+        assert content(store, info) == source(2 * PIECE + 1)
+
+    def test_terminate_removes_every_version(self, store: AzureStore, versioned: str) -> None:
+        self.overwrite(versioned, "ab/data", b"1")
+        self.overwrite(versioned, "ab/data", b"2")
+        info = self.finished(store, source(2 * PIECE + 1))
+        assert {"a/info"} < set(self.server.rules.versions(versioned))
+        store.terminate(info)
+        assert self.stored(versioned) == ["ab/data"]
+        assert self.server.rules.versions(versioned) == ["ab/data"]
+
+    def test_a_tombstone_keeps_no_version_of_the_record(self, store: AzureStore, versioned: str) -> None:
+        info = self.finished(store, source(2 * PIECE + 1), storage={"key": "there"})
+        grave = replace(info, state=State.GONE, expires=NOW)
+        store.terminate(grave)
+        assert self.stored(versioned) == ["a/info"]
+        assert self.server.rules.versions(versioned) == []
+        store.terminate(replace(grave, expires=None))
+        assert self.stored(versioned) == []
+        assert self.server.rules.versions(versioned) == []
 
     def test_a_length_that_no_block_blob_holds_is_refused(self, store: AzureStore) -> None:
         with pytest.raises(UploadTooLarge):

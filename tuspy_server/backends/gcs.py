@@ -32,7 +32,7 @@ COMPOSE_LIMIT: Final = 32
 
 _PASSING: Final = {408, 429, 500, 502, 503, 504}
 _TRANSPORT: Final = (requests.RequestException, auth.TransportError, DataCorruption, RetryError, OSError)
-_DOWNLOADS: Final = {"get", "read"}
+_DOWNLOAD_TRIES: Final = 3
 _NOTHING: Final[Mapping[str, str]] = {}
 
 
@@ -119,27 +119,16 @@ class Bucket:
 
     def get(self, key: str) -> Stored | None:
         """The whole of a small object, or None if there is none."""
-        blob = self._blob(key)
-        try:
-            body = self._call("get", blob.download_as_bytes)
-        except Missing as exc:
-            self._confirm_absence(key, exc)
-            return None
-        return Stored(body, str(blob.generation))
+        found = self._download(key)
+        return None if found is None else Stored(found[0], str(found[1].generation))
 
     def read(self, key: str, start: int, stop: int, version: str) -> bytes | None:
         """Bytes `start` up to, not including, `stop` of the object while it is `version`, else None."""
-        blob = self._blob(key)
         try:
-            body: bytes = self._call(
-                "read", blob.download_as_bytes, start=start, end=stop - 1, if_generation_match=int(version)
-            )
-        except Missing as exc:
-            self._confirm_absence(key, exc)
-            return None
+            found = self._download(key, start=start, end=stop - 1, if_generation_match=int(version))
         except Refused:
             return None
-        return body
+        return None if found is None else found[0]
 
     def head(self, key: str) -> Found | None:
         """Size, generation and metadata of an object, or None if there is none."""
@@ -230,10 +219,17 @@ class Bucket:
             stored = self.get(key)
             return stored.version if stored is not None and stored.body == body else None
 
-    def _confirm_absence(self, key: str, exc: Missing) -> None:
-        """A download's 404 has no words that tell the service's from a proxy's: ask for the metadata."""
-        if self.head(key) is not None:
-            raise StoreUnavailable("GCS denied an object that is there") from exc
+    def _download(self, key: str, **conditions: int) -> tuple[bytes, Any] | None:
+        """Bytes and their blob. A download's 404 has no words that tell the service's from a proxy's: ask for the
+        metadata, and once more for an object that has come meanwhile."""
+        for _ in range(_DOWNLOAD_TRIES):
+            blob = self._blob(key)
+            try:
+                return self._call("download", blob.download_as_bytes, **conditions), blob
+            except Missing:
+                if self.head(key) is None:
+                    return None
+        raise StoreUnavailable("GCS denies an object that is there")
 
     def _blob(self, key: str) -> Any:
         return self.client.bucket(self.name).blob(key)
@@ -281,7 +277,7 @@ def _absence(exc: NotFound, operation: str, what: str) -> StoreError | Missing:
     """A 404 without the service's own words comes from a proxy or a wrong endpoint, and proves nothing."""
     if "bucket does not exist" in str(exc):
         return StoreFailed(f"{what}: the bucket does not exist")
-    if exc.errors or operation in _DOWNLOADS:
+    if exc.errors or operation == "download":
         return Missing(what)
     return StoreUnavailable(what)
 
