@@ -1,7 +1,11 @@
-"""What every leased locker must keep beyond LockerSuite, with the server it runs on at hand."""
+"""What every leased locker must keep beyond LockerSuite, with the server it runs on at hand.
+
+16 processes churn for 5 seconds; with TUSPY_SERVER_CAMPAIGN=1 for 60.
+"""
 
 from __future__ import annotations
 
+import os
 import time
 
 import pytest
@@ -34,6 +38,8 @@ def eventually_taken(locker: SettledLocker, upload_id: str, timeout: float) -> H
 class LeasedSuite(LockerSuite):
     lease = 3.0
     crash_limit = 6.0
+    processes = 16
+    seconds = 60.0 if os.environ.get("TUSPY_SERVER_CAMPAIGN") else 5.0
     keeps_locks_over_restart = False
 
     def test_a_held_lock_outlives_many_leases(self, make_locker: MakeLocker, locker: SettledLocker) -> None:

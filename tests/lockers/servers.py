@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -52,12 +52,14 @@ class Server:
         log: Path,
         *,
         user: str | None = None,
+        environment: Mapping[str, str] | None = None,
         ready: Callable[[], bool] = lambda: True,
     ) -> None:
         self.port = port
         self._command = command
         self._log = log
         self._user = user
+        self._environment = {**os.environ, **(environment or {})}
         self._ready = ready
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -74,7 +76,9 @@ class Server:
 
     def start(self) -> None:
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(self._command, stdout=log, stderr=log, user=self._user)
+            self._process = subprocess.Popen(
+                self._command, stdout=log, stderr=log, user=self._user, env=self._environment
+            )
         deadline = time.monotonic() + 30
         while True:
             with socket.socket() as client:

@@ -79,3 +79,19 @@ def test_no_work_is_overlooked_while_the_worker_parks_and_ends(steps: Steps, mon
     worker = Worker("test", steps)
     for _ in range(500):
         steps.bring(worker)
+
+
+def test_a_failing_step_is_tried_again(
+    steps: Steps, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("tuspy_server.lockers.worker._FAILURE_PAUSE", 0.0)
+    failures = [ZeroDivisionError(), ZeroDivisionError()]
+
+    def fail_first() -> float | None:
+        if failures:
+            raise failures.pop()
+        return steps()
+
+    steps.bring(Worker("test", fail_first))
+    assert len(steps.threads) == 1
+    assert [record.message for record in caplog.records] == ["test failed"] * 2

@@ -11,7 +11,7 @@ from zlib import crc32
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.cluster import RedisCluster
-from redis.exceptions import ConnectionError, RedisError
+from redis.exceptions import ConnectionError, RedisClusterException, RedisError
 from redis.retry import Retry
 
 from tuspy_server.errors import LockerUnavailable
@@ -24,6 +24,7 @@ RedisClient: TypeAlias = "Redis | RedisCluster"
 _SLOTS = 256
 
 _LISTEN_TIMEOUT = 1.0
+_TROUBLE = (RedisError, RedisClusterException, OSError)
 
 # The owner may have it already: a client repeats a command whose answer it did not get. The wall clock is the
 # floor of the token, so that it grows on although a server that keeps nothing forgets the counter.
@@ -133,7 +134,7 @@ class _RedisService:
     def wishes(self, process: str, held: Callable[[], Mapping[str, str]], /) -> Iterable[str]:
         try:
             return list(self._messages(f"{self._prefix}wishes:{process}"))
-        except (RedisError, OSError) as exc:
+        except _TROUBLE as exc:
             self.forget()
             raise LockerUnavailable from exc
 
@@ -152,7 +153,7 @@ class _RedisService:
     def forget(self) -> None:
         pubsub, self._pubsub = self._pubsub, None
         if pubsub is not None:
-            with suppress(RedisError, OSError):
+            with suppress(*_TROUBLE):
                 pubsub.close()
 
     def _keys(self, upload_id: str) -> tuple[str, str]:
@@ -164,7 +165,7 @@ class _RedisService:
     def _call(command: Callable[[], object]) -> object:
         try:
             return command()
-        except (RedisError, OSError) as exc:
+        except _TROUBLE as exc:
             raise LockerUnavailable from exc
 
 

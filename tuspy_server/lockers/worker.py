@@ -15,13 +15,15 @@ _log = logging.getLogger("tuspy_server")
 _LINGER = 1.0
 _LINGER_INTERVAL = 0.05
 _PARKED_LIFETIME = 60.0
+_FAILURE_PAUSE = 1.0
 
 
 class Worker:
     """One daemon thread that calls `step` while there is something to do.
 
     `step` returns the seconds until it wants to be called again, or None if there is nothing to do. After a
-    second of that the thread parks, and after a minute of being parked it ends. It must not raise.
+    second of that the thread parks, and after a minute of being parked it ends. What `step` raises is logged, and
+    it is called again a second later.
     """
 
     def __init__(self, name: str, step: Callable[[], float | None]) -> None:
@@ -54,7 +56,7 @@ class Worker:
     def _run(self) -> None:
         worked_at = time.monotonic()
         while True:
-            pause = self._step()
+            pause = self._try_step()
             if pause is not None:
                 worked_at = time.monotonic()
             elif time.monotonic() - worked_at < _LINGER:
@@ -67,6 +69,13 @@ class Worker:
             if pause and self._wake.wait(pause):
                 self._wake.clear()
 
+    def _try_step(self) -> float | None:
+        try:
+            return self._step()
+        except Exception:
+            _log.exception("%s failed", self._name)
+            return _FAILURE_PAUSE
+
     def _park(self) -> bool:
         """Wait for `wake`; False if nothing came and the thread has to end.
 
@@ -74,7 +83,7 @@ class Worker:
         """
         self._wake.clear()
         self.parked = True
-        if self._step() is None and not self._wake.wait(_PARKED_LIFETIME):
+        if self._try_step() is None and not self._wake.wait(_PARKED_LIFETIME):
             with self._mutex:
                 if not self._wake.is_set():
                     self._thread = None
