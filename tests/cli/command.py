@@ -120,8 +120,9 @@ class Served:
 
     def upload(self, content: bytes) -> str:
         """The URL of a complete upload."""
-        status, headers, _ = self.request("POST", self.url, {**APPEND, "Upload-Length": str(len(content))}, content)
-        assert status == 201
+        fields = {**APPEND, "Upload-Length": str(len(content))}
+        status, headers, answer = self.request("POST", self.url, fields, content)
+        assert status == 201, (status, answer, self.lines)
         return headers["Location"]
 
     def offset(self, url: str) -> int:

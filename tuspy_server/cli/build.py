@@ -1,91 +1,103 @@
-"""From settings to a store, a configuration and an app."""
+"""From settings to a configuration and an app."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 from tuspy_server.asgi import ASGIApp
-from tuspy_server.cli.settings import CrossOrigin, Proxy, Settings
+from tuspy_server.cli.errors import SettingsError
+from tuspy_server.cli.flags import flag_name
+from tuspy_server.cli.hooking import make_hooks
+from tuspy_server.cli.settings import CrossOrigin, Settings
+from tuspy_server.cli.storage import check_storage, make_composer
 from tuspy_server.cli.values import PRIVATE
-from tuspy_server.composer import Composer
 from tuspy_server.config import Config, Cors, Origins
-from tuspy_server.lockers.file import FileLocker
-from tuspy_server.lockers.memory import MemoryLocker
-from tuspy_server.stores.file import FileStore
 
 _PRIVATE = ("127.0.0.0/8", "::1", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "fe80::/10")
 _ANYONE = frozenset({"*", ".*"})
 _PLAIN_ORIGIN = re.compile(r"https?://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(?::[0-9]+)?", re.ASCII)
 
 
-class SettingsError(ValueError):
-    """Flags that contradict each other, said in one sentence."""
+def make_app(settings: Settings, until: ExitStack) -> ASGIApp:
+    """The app that the flags describe; what it holds open is closed with `until`.
 
-
-def make_app(settings: Settings) -> ASGIApp:
-    """The app that the flags describe. Raises SettingsError, or StoreError where the storage cannot be used."""
-    return ASGIApp(make_composer(settings), make_config(settings))
-
-
-def make_composer(settings: Settings) -> Composer:
-    files = settings.files
-    try:
-        store = FileStore(
-            files.upload_dir, durability=files.durability, file_mode=files.file_perms, dir_mode=files.dir_perms
-        )
-    except OSError as exc:
-        raise OSError(f"cannot store in {files.upload_dir}: {exc.strerror or exc}") from exc
-    if files.locker == "memory":
-        return Composer(store, locker=_OneProcessLocker(store))
-    return Composer(store, locker=FileLocker.for_store(store))
+    Raises SettingsError; StoreError or OSError where storage cannot be used.
+    """
+    config = make_config(settings)
+    check_storage(settings)
+    composer = make_composer(settings)
+    return ASGIApp(composer, config, hooks=make_hooks(settings, composer.store, until))
 
 
 def make_config(settings: Settings) -> Config:
-    uploads, timeouts = settings.uploads, settings.timeouts
-    if uploads.sliding and not uploads.expires_after:
+    """Raises SettingsError for values that cannot go together."""
+    uploads, timeouts, location, hooks = settings.uploads, settings.timeouts, settings.location, settings.hook_events
+    _check(settings)
+    try:
+        return Config(
+            base_path=settings.listening.base_path,
+            base_url=location.base_url or None,
+            relative_location=location.relative_location,
+            trusted_proxies=_trusted(settings),
+            max_size=uploads.max_size or None,
+            expires_after=uploads.expires_after or None,
+            sliding=uploads.sliding,
+            tombstone_period=uploads.tombstone_period,
+            acquire_lock_timeout=timeouts.acquire_lock_timeout,
+            network_timeout=timeouts.network_timeout,
+            hook_timeout=hooks.hooks_timeout,
+            post_receive_interval=hooks.progress_hooks_interval,
+            cors=_cors(settings.cross_origin),
+            download=not uploads.disable_download,
+            termination=not uploads.disable_termination,
+            concatenation=not uploads.disable_concatenation,
+            unversioned=uploads.unversioned,
+            interim_responses=uploads.interim_responses,
+            kernel_moves=uploads.kernel_moves,
+        )
+    except ValueError as exc:
+        raise SettingsError(re.sub(r"Config\.(\w+)", lambda found: flag_name(found[1]), str(exc))) from exc
+
+
+def _check(settings: Settings) -> None:
+    if settings.uploads.sliding and not settings.uploads.expires_after:
         raise SettingsError("--sliding needs --expires-after")
-    for name in ("network_timeout", "acquire_lock_timeout"):
-        if not getattr(timeouts, name):
-            raise SettingsError(f"--{name.replace('_', '-')} must be longer than 0")
-    return Config(
-        base_path=settings.listening.base_path,
-        trusted_proxies=_trusted(settings.proxy),
-        max_size=uploads.max_size or None,
-        expires_after=uploads.expires_after or None,
-        sliding=uploads.sliding,
-        acquire_lock_timeout=timeouts.acquire_lock_timeout,
-        network_timeout=timeouts.network_timeout,
-        cors=_cors(settings.cross_origin),
-        download=not uploads.disable_download,
-        termination=not uploads.disable_termination,
-        concatenation=not uploads.disable_concatenation,
-    )
+    positive = {
+        "network_timeout": settings.timeouts.network_timeout,
+        "acquire_lock_timeout": settings.timeouts.acquire_lock_timeout,
+        "hooks_timeout": settings.hook_events.hooks_timeout,
+    }
+    for name, value in positive.items():
+        if not value:
+            raise SettingsError(f"{flag_name(name)} must be longer than 0")
+    if bool(settings.tls.tls_certificate) is not bool(settings.tls.tls_key):
+        raise SettingsError("--tls-certificate and --tls-key need each other")
 
 
-def check(settings: Settings) -> None:
-    """Raise SettingsError for flags that cannot go together."""
-    if settings.listening.workers > 1 and settings.files.locker == "memory":
-        raise SettingsError("--locker memory sees one process only: use --locker file, or --workers 1")
-    make_config(settings)
-
-
-class _OneProcessLocker(MemoryLocker):
-    """Claims the store's directory, so that no second process can use it beside this one."""
-
-    def __init__(self, store: FileStore) -> None:
-        super().__init__()
-        self._marker = store.exclusive_marker()
-
-
-def _trusted(proxy: Proxy) -> Sequence[str]:
-    if not proxy.behind_proxy:
+def _trusted(settings: Settings) -> Sequence[str]:
+    location = settings.location
+    if not location.behind_proxy:
         return ()
-    return [network for name in proxy.trusted_proxies for network in (_PRIVATE if name == PRIVATE else [name])]
+    if settings.listening.unix_sock:
+        return ("*",)  # who can reach the socket is a matter of its permissions
+    return [network for name in location.trusted_proxies for network in (_PRIVATE if name == PRIVATE else [name])]
 
 
 def _cors(wanted: CrossOrigin) -> Cors:
-    return Cors(enabled=not wanted.disable_cors, allow_origins=_origins(wanted.cors_allow_origin))
+    origins = _origins(wanted.cors_allow_origin)
+    if wanted.cors_allow_credentials and origins == "*":
+        raise SettingsError("--cors-allow-credentials needs --cors-allow-origin: not every site may act for the user")
+    return Cors(
+        enabled=not wanted.disable_cors,
+        allow_origins=origins,
+        allow_credentials=wanted.cors_allow_credentials,
+        extra_methods=wanted.cors_allow_methods,
+        extra_headers=wanted.cors_allow_headers,
+        extra_expose=wanted.cors_expose_headers,
+        max_age=int(wanted.cors_max_age),
+    )
 
 
 def _origins(wanted: Sequence[str]) -> Origins:

@@ -98,5 +98,5 @@ def _default_text(default: object, kind: object) -> str:
     if default is True:
         return " [default: on]"
     if isinstance(default, tuple):
-        return f" [default: {', '.join(default)}]"
+        return f" [default: {','.join(default)}]"
     return f" [default: {kind.show(default) if isinstance(kind, Kind) else default}]"

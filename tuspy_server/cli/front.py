@@ -1,4 +1,4 @@
-"""What stands before the upload app in the command: the greeting and one log line per request."""
+"""What stands before the upload app in the command: greeting, health, and one log line per request."""
 
 from __future__ import annotations
 
@@ -17,16 +17,23 @@ log = logging.getLogger("tuspy_server.access")
 
 
 class Front:
-    """Answers GET / with a greeting, everything else with the upload app, and logs each answer.
+    """Answers GET of its own pages, everything else with the upload app, and logs each answer.
 
-    What is outside the base path is the upload app's to refuse: it answers 404.
+    What is outside the base path is the upload app's to refuse: it answers 404. Health checks are logged at DEBUG.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app = app
         self._base_path = settings.listening.base_path
         greets = settings.listening.show_greeting and self._base_path != "/"
-        self._greeting = _greeting(self._base_path) if greets else None
+        self._pages = {"/": _greeting(self._base_path)} if greets else {}
+        self._health_path = settings.listening.health_path
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Let running uploads keep their bytes and end; the health page says so from now on."""
+        self._stopping = True
+        self.app.shutdown()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -45,17 +52,23 @@ class Front:
 
         request_id.set(_request_id(scope))
         try:
-            if self._greeting is not None and scope["path"] == "/" and scope["method"] in ("GET", "HEAD"):
-                await self._greet(scope["method"], self._greeting, noted)
-            else:
+            page = self._page(scope)
+            if page is None:
                 await self.app(scope, receive, noted)
+            else:
+                await _answer(page, scope["method"], noted)
         finally:
             self._log(scope, status, created, time.perf_counter() - started)
 
-    async def _greet(self, method: str, text: bytes, send: Send) -> None:
-        headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(text))]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": b"" if method == "HEAD" else text})
+    def _page(self, scope: Scope) -> tuple[int, bytes] | None:
+        """Status and text of a page of our own."""
+        if scope["method"] not in ("GET", "HEAD"):
+            return None
+        path = scope["path"]
+        if path == self._health_path:
+            return (503, b"stopping\n") if self._stopping else (200, b"ok\n")
+        text = self._pages.get(path)
+        return None if text is None else (200, text)
 
     def _log(self, scope: Scope, status: int, created: bytes, seconds: float) -> None:
         client = scope.get("client")
@@ -68,7 +81,20 @@ class Front:
         }
         if created:
             fields["created"] = cut(created.decode("latin-1").rpartition("/")[2])
-        log.info("request", extra={"fields": fields})
+        level = logging.DEBUG if scope["path"] == self._health_path else logging.INFO
+        log.log(level, "request", extra={"fields": fields})
+
+
+async def _answer(page: tuple[int, bytes], method: str, send: Send) -> None:
+    status, text = page
+    headers = [
+        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"content-length", b"%d" % len(text)),
+        (b"cache-control", b"no-store"),
+        (b"x-content-type-options", b"nosniff"),
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if method == "HEAD" else text})
 
 
 def _greeting(base_path: str) -> bytes:

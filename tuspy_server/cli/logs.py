@@ -22,12 +22,12 @@ _BARE = re.compile(r"[!#-<>-\[\]-~]+", re.ASCII)
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 
-def configure(log_format: Literal["text", "json"]) -> None:
+def configure(log_format: Literal["text", "json"], *, verbose: bool = False) -> None:
     """Write the package's log, and warnings of everything else, to standard output."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
-    logging.getLogger("tuspy_server").setLevel(logging.INFO)
+    logging.getLogger("tuspy_server").setLevel(logging.DEBUG if verbose else logging.INFO)
 
 
 def redacted(path: str, base_path: str) -> str:

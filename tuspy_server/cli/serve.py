@@ -1,25 +1,27 @@
-"""Serving: the sockets, one process's server, and what runs beside it."""
+"""Serving: one process's server, and what runs beside it."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
+import math
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from functools import partial
 
 import uvicorn
 
 from tuspy_server.asgi import ASGIApp
-from tuspy_server.cli import workers
-from tuspy_server.cli.build import check, make_app
+from tuspy_server.cli import sockets, workers
+from tuspy_server.cli.build import make_app
 from tuspy_server.cli.front import Front
-from tuspy_server.cli.settings import Listening, Settings
+from tuspy_server.cli.hooking import receivers
+from tuspy_server.cli.settings import Settings
+from tuspy_server.cli.storage import place
 from tuspy_server.errors import TusError
 from tuspy_server.servers.uvicorn import Server, UploadProtocol
 
-BACKLOG = 2048
 KEEP_ALIVE = 75  # seconds; longer than the 60 that proxies keep theirs, or they send into a closing connection
 
 log = logging.getLogger("tuspy_server.server")
@@ -27,68 +29,33 @@ log = logging.getLogger("tuspy_server.server")
 
 def serve(settings: Settings) -> int:
     """Serve until a signal ends it. Returns an exit code; raises SettingsError, TusError and OSError before that."""
-    check(settings)
-    app = make_app(settings)
-    sockets = listen(settings.listening)
-    log.info("storing in %s", settings.files.upload_dir)
-    log.info("listening on %s", url(settings.listening, sockets[0]))
-    if settings.listening.workers == 1:
-        run(app, settings, sockets)
-        log.info("stopped")
-        return 0
-    return workers.supervise(settings, sockets)
+    with ExitStack() as until:
+        app = make_app(settings, until)
+        sockets.tls_context(settings.tls)
+        with sockets.listening(settings.listening) as listeners:
+            if settings.logs.show_startup_logs:
+                _announce(settings, listeners[0])
+            if settings.listening.workers > 1:
+                until.close()  # the workers make their own
+                return workers.supervise(settings, listeners)
+            run(app, settings, listeners)
+            log.info("stopped")
+            return 0
 
 
-def listen(listening: Listening) -> list[socket.socket]:
-    """Listening sockets at every address of the host; with port 0, all at the port the first one was given.
-
-    Raises OSError with a sentence.
-    """
-    try:
-        return _listeners(listening)
-    except OSError as exc:
-        where = f"{listening.host}:{listening.port}"
-        raise OSError(f"cannot listen at {where}: {exc.strerror or exc}") from exc
+def _announce(settings: Settings, listener: socket.socket) -> None:
+    log.info("storing in %s", place(settings))
+    if told := receivers(settings):
+        log.info("telling %s", ", ".join(told))
+    log.info("listening on %s", sockets.url(settings, listener))
 
 
-def _listeners(listening: Listening) -> list[socket.socket]:
-    found = socket.getaddrinfo(listening.host or None, listening.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    sockets: list[socket.socket] = []
-    port = listening.port
-    for family, _, _, _, address in dict.fromkeys(found):
-        made = _listener(family, (address[0], port, *address[2:]))
-        port = port or made.getsockname()[1]
-        sockets.append(made)
-    return sockets
-
-
-def _listener(family: socket.AddressFamily, address: tuple[object, ...]) -> socket.socket:
-    made = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        if os.name == "posix":  # elsewhere it would let two programs share a port
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        made.bind(address)
-        made.listen(BACKLOG)
-        made.setblocking(False)
-    except BaseException:
-        made.close()
-        raise
-    return made
-
-
-def url(listening: Listening, listener: socket.socket) -> str:
-    """Where uploads are created, with the port that was really taken."""
-    host = f"[{listening.host}]" if ":" in listening.host else listening.host
-    return f"http://{host}:{listener.getsockname()[1]}{listening.base_path}"
-
-
-def run(app: ASGIApp, settings: Settings, sockets: list[socket.socket], *, worker: int | None = None) -> None:
+def run(app: ASGIApp, settings: Settings, listeners: list[socket.socket], *, worker: int | None = None) -> None:
     """Serve in this process until a signal; `worker` is its number under a supervisor."""
     UploadProtocol.head_timeout = settings.timeouts.network_timeout
+    front = Front(app, settings)
     config = uvicorn.Config(
-        Front(app, settings),
+        front,
         http=UploadProtocol,
         ws="none",
         interface="asgi3",
@@ -98,22 +65,24 @@ def run(app: ASGIApp, settings: Settings, sockets: list[socket.socket], *, worke
         proxy_headers=False,
         server_header=False,
         workers=1,
-        backlog=BACKLOG,
+        backlog=sockets.BACKLOG,
         timeout_keep_alive=KEEP_ALIVE,
-        timeout_graceful_shutdown=int(settings.timeouts.shutdown_timeout),
+        timeout_graceful_shutdown=math.ceil(settings.timeouts.shutdown_timeout),
     )
+    config.load()
+    config.ssl = sockets.tls_context(settings.tls)
     beside: list[Callable[[], Awaitable[None]]] = []
     if settings.uploads.sweep_interval and not worker:
         beside.append(partial(_sweep_regularly, app, settings.uploads.sweep_interval))
-    server = Server(config, on_stop=partial(_stop, app), beside=beside, heeds_interrupt=worker is None)
+    server = Server(config, on_stop=partial(_stop, front), beside=beside, heeds_interrupt=worker is None)
     if worker is not None:
         workers.end_with_parent(server)
-    server.run(sockets=sockets)
+    server.run(sockets=listeners)
 
 
-def _stop(app: ASGIApp) -> None:
+def _stop(front: Front) -> None:
     log.info("stopping: requests may end, a second signal ends them")
-    app.shutdown()
+    front.stop()
 
 
 async def _sweep_regularly(app: ASGIApp, interval: float) -> None:

@@ -9,7 +9,9 @@ from typing import Any, ClassVar, Literal
 import click
 
 from tuspy_server.cli.flags import flag, options, pick
-from tuspy_server.cli.values import BASE_PATH, DURATION, MODE, NETWORKS, PATTERN, PRIVATE, SIZE
+from tuspy_server.cli.hook_settings import CommandHook, GrpcHook, HookEvents, HttpHook, PluginHook
+from tuspy_server.cli.storage_settings import S3, Azure, Files, Gcs, Locks
+from tuspy_server.cli.values import BASE_PATH, DURATION, LIST, MODE, NETWORKS, PATH, PATTERN, PRIVATE, SIZE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,14 +20,32 @@ class Listening:
 
     host: str = flag("0.0.0.0", "Address or host name to listen at.")
     port: int = flag(8080, "Port to listen on; 0 picks a free one.", kind=click.IntRange(0, 65535))
+    unix_sock: str = flag("", "Listen at this Unix socket instead; one that is there already is replaced.", kind=PATH)
+    unix_sock_perms: int = flag(0o660, "Permissions of the Unix socket, octal.", kind=MODE)
     base_path: str = flag("/files/", "URL path at which uploads are created.", kind=BASE_PATH)
     workers: int = flag(1, "Processes that share the port.", kind=click.IntRange(1, 1024))
     show_greeting: bool = flag(True, "Answer GET / with a short text.")
+    health_path: str = flag("/healthz", "Path that answers 200 while serving, 503 while stopping; empty is none.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Proxy:
-    heading: ClassVar[str] = "Behind a proxy"
+class Tls:
+    heading: ClassVar[str] = "TLS"
+
+    tls_certificate: str = flag(
+        "", "Certificate and its chain, PEM. TLS is on when it and the key are given.", kind=PATH
+    )
+    tls_key: str = flag("", "Private key, PEM, not encrypted.", kind=PATH)
+    tls_mode: Literal["tls12", "tls12-strong", "tls13"] = flag(
+        "tls12",
+        "TLS 1.2 and newer with authenticated ciphers; 1.2 alone with 256-bit AES alone; 1.3 alone.",
+        kind=click.Choice(["tls12", "tls12-strong", "tls13"]),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Location:
+    heading: ClassVar[str] = "Proxies and URLs"
 
     behind_proxy: bool = flag(False, "Believe Forwarded and X-Forwarded-* fields of trusted proxies.")
     trusted_proxies: tuple[str, ...] = flag(
@@ -34,6 +54,8 @@ class Proxy:
         "private networks, * is everybody.",
         kind=NETWORKS,
     )
+    base_url: str = flag("", "URL of the collection as clients know it, if requests do not tell.", metavar="URL")
+    relative_location: bool = flag(False, "Answer creations with a path instead of a URL.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,31 +65,20 @@ class Uploads:
     max_size: int = flag(0, "Largest upload, as 500MB or 5GiB; 0 is no limit.", kind=SIZE)
     expires_after: float = flag(0.0, "Remove unfinished uploads after this time, as 24h; 0 is never.", kind=DURATION)
     sliding: bool = flag(False, "Let every byte received restart the time of --expires-after.")
+    tombstone_period: float = flag(86400.0, "How long a removed upload answers 410 instead of 404.", kind=DURATION)
     sweep_interval: float = flag(
         600.0, "How often expired uploads are removed and interrupted finishes taken up; 0 is never.", kind=DURATION
     )
     disable_download: bool = flag(False, "Do not serve what was uploaded.")
     disable_termination: bool = flag(False, "Do not let clients delete uploads.")
     disable_concatenation: bool = flag(False, "Do not let clients join uploads.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Files:
-    heading: ClassVar[str] = "File storage"
-
-    upload_dir: str = flag("./data", "Directory of the uploads; made if missing.", metavar="DIRECTORY")
-    durability: Literal["none", "finish", "always"] = flag(
-        "finish",
-        "What survives a power loss: nothing for sure, finished uploads, or every byte a client was told of.",
-        kind=click.Choice(["none", "finish", "always"]),
+    unversioned: Literal["newest", "off"] = flag(
+        "newest",
+        "Whether requests that name no protocol may speak the newest draft of resumable uploads.",
+        kind=click.Choice(["newest", "off"]),
     )
-    locker: Literal["file", "memory"] = flag(
-        "file",
-        "How requests for one upload exclude each other; memory is for one process.",
-        kind=click.Choice(["file", "memory"]),
-    )
-    dir_perms: int = flag(0o775, "Permissions of directories, octal, subject to the umask.", kind=MODE)
-    file_perms: int = flag(0o664, "Permissions of files, octal, subject to the umask.", kind=MODE)
+    interim_responses: bool = flag(False, "Send 104 answers; not every proxy lets them pass.")
+    kernel_moves: bool = flag(True, "Let the kernel move large bodies from the socket to the file where it can.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +92,11 @@ class CrossOrigin:
         kind=PATTERN,
         multiple=True,
     )
+    cors_allow_credentials: bool = flag(False, "Let requests carry cookies; needs named origins.")
+    cors_allow_methods: tuple[str, ...] = flag((), "More methods to allow, separated by commas.", kind=LIST)
+    cors_allow_headers: tuple[str, ...] = flag((), "More request fields to allow, separated by commas.", kind=LIST)
+    cors_expose_headers: tuple[str, ...] = flag((), "More answer fields to show, separated by commas.", kind=LIST)
+    cors_max_age: float = flag(86400.0, "How long a browser may remember a preflight answer.", kind=DURATION)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,12 +109,14 @@ class Timeouts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Logging:
+class Logs:
     heading: ClassVar[str] = "Logs"
 
     log_format: Literal["text", "json"] = flag(
         "text", "Lines for people or for machines.", kind=click.Choice(["text", "json"])
     )
+    verbose: bool = flag(False, "Log what is of interest when looking for a fault.")
+    show_startup_logs: bool = flag(True, "Say at the start what is served, and where.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,12 +124,22 @@ class Settings:
     """What the command was told. Picklable: every worker process gets a copy."""
 
     listening: Listening = field(default_factory=Listening)
-    proxy: Proxy = field(default_factory=Proxy)
+    tls: Tls = field(default_factory=Tls)
+    location: Location = field(default_factory=Location)
     uploads: Uploads = field(default_factory=Uploads)
-    files: Files = field(default_factory=Files)
     cross_origin: CrossOrigin = field(default_factory=CrossOrigin)
+    files: Files = field(default_factory=Files)
+    s3: S3 = field(default_factory=S3)
+    gcs: Gcs = field(default_factory=Gcs)
+    azure: Azure = field(default_factory=Azure)
+    locks: Locks = field(default_factory=Locks)
+    hook_events: HookEvents = field(default_factory=HookEvents)
+    command_hook: CommandHook = field(default_factory=CommandHook)
+    http_hook: HttpHook = field(default_factory=HttpHook)
+    grpc_hook: GrpcHook = field(default_factory=GrpcHook)
+    plugin_hook: PluginHook = field(default_factory=PluginHook)
     timeouts: Timeouts = field(default_factory=Timeouts)
-    logging: Logging = field(default_factory=Logging)
+    logs: Logs = field(default_factory=Logs)
 
     @classmethod
     def of(cls, values: Mapping[str, object]) -> Settings:

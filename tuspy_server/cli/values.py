@@ -9,6 +9,8 @@ from typing import Any, ClassVar, Generic, NoReturn, TypeVar, cast
 
 import click
 
+from tuspy_server.hooks.payload import parse_events
+
 T = TypeVar("T")
 
 _UNITS = {
@@ -22,6 +24,16 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SPAN = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)", re.ASCII)
 _PLAIN_SECONDS = re.compile(r"[0-9]+(?:\.[0-9]+)?", re.ASCII)
 PRIVATE = "private"
+LOCK_SERVICES = (
+    "redis://",
+    "rediss://",
+    "unix://",
+    "etcd://",
+    "consul://",
+    "postgresql://",
+    "postgres://",
+    "dynamodb://",
+)
 _PATH = re.compile(r"[A-Za-z0-9/._~!$&'()*+,;=:@-]*", re.ASCII)
 
 
@@ -111,7 +123,7 @@ class Mode(Kind[int]):
 class BasePath(Kind[str]):
     """The URL path of the collection. A missing slash in front or behind is added."""
 
-    name = "path"
+    name = "url path"
     wanted = "a URL path such as /files/"
 
     def read(self, text: str) -> str:
@@ -120,6 +132,18 @@ class BasePath(Kind[str]):
             raise ValueError(text)
         path = text.strip("/")
         return f"/{path}/" if path else "/"
+
+
+class Path(Kind[str]):
+    """A path in the file system."""
+
+    name = "path"
+    wanted = "a path"
+
+    def read(self, text: str) -> str:
+        if "\0" in text:
+            raise ValueError(text)
+        return text
 
 
 class Networks(Kind[tuple[str, ...]]):
@@ -134,6 +158,43 @@ class Networks(Kind[tuple[str, ...]]):
             if name not in ("*", PRIVATE):
                 ipaddress.ip_network(name, strict=False)
         return names
+
+
+class NameList(Kind[tuple[str, ...]]):
+    """Names, separated by commas."""
+
+    name = "list"
+    wanted = "a list of names separated by commas"
+
+    def read(self, text: str) -> tuple[str, ...]:
+        return tuple(name.strip() for name in text.split(",") if name.strip())
+
+    def show(self, value: tuple[str, ...]) -> str:
+        return ",".join(value)
+
+
+class EventList(NameList):
+    """Hook events by tusd's names, separated by commas."""
+
+    name = "events"
+    wanted = "a list of events such as pre-create,post-finish"
+
+    def read(self, text: str) -> tuple[str, ...]:
+        names = super().read(text)
+        parse_events(names)
+        return names
+
+
+class Locker(Kind[str]):
+    """A locker: a word, or the URL of a service."""
+
+    name = "locker"
+    wanted = f"auto, memory, or a URL that starts with one of {', '.join(LOCK_SERVICES)}"
+
+    def read(self, text: str) -> str:
+        if text not in ("auto", "memory") and not text.startswith(LOCK_SERVICES):
+            raise ValueError(text)
+        return text
 
 
 class Pattern(Kind[str]):
@@ -156,3 +217,7 @@ MODE = Mode()
 BASE_PATH = BasePath()
 NETWORKS = Networks()
 PATTERN = Pattern()
+PATH = Path()
+LIST = NameList()
+EVENTS = EventList()
+LOCKER = Locker()

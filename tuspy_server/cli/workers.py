@@ -10,6 +10,7 @@ import socket
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from multiprocessing import connection
 from multiprocessing.context import SpawnProcess
 from types import FrameType
@@ -128,12 +129,12 @@ def work(settings: Settings, sockets: list[socket.socket], index: int) -> None:
     from tuspy_server.errors import TusError
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    logs.configure(settings.logging.log_format)
-    try:
-        app = make_app(settings)
-    except (TusError, OSError, ValueError) as exc:
-        log.error("worker %d cannot start: %s", index, exc)
-        sys.stdout.flush()
-        os._exit(UNFIT)
-    log.info("worker started", extra={"fields": {"worker": index, "pid": os.getpid()}})
-    run(app, settings, sockets, worker=index)
+    logs.configure(settings.logs.log_format, verbose=settings.logs.verbose)
+    with ExitStack() as until:
+        try:
+            app = make_app(settings, until)
+        except (TusError, OSError, ValueError) as exc:
+            log.error("worker %d cannot start: %s", index, exc)
+            sys.exit(UNFIT)
+        log.info("worker started", extra={"fields": {"worker": index, "pid": os.getpid()}})
+        run(app, settings, sockets, worker=index)

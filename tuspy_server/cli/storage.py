@@ -1,0 +1,155 @@
+"""From settings to a store and a locker. SDKs are imported for the storage that was chosen, and no other."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from tuspy_server.cli.errors import SettingsError, extra
+from tuspy_server.cli.settings import Settings
+from tuspy_server.composer import AUTO, Auto, Composer
+from tuspy_server.interfaces import DataStore, Locker
+from tuspy_server.lockers.memory import MemoryLocker
+from tuspy_server.stores.file import FileStore
+
+
+def check_storage(settings: Settings) -> None:
+    """Raise SettingsError where flags cannot go together."""
+    if settings.listening.workers > 1 and settings.locks.locker == "memory":
+        raise SettingsError("--locker memory sees one process only: choose another, or --workers 1")
+    names = {"--s3-bucket": settings.s3.s3_bucket, "--gcs-bucket": settings.gcs.gcs_bucket}
+    names["--azure-storage"] = settings.azure.azure_storage
+    chosen = [name for name, value in names.items() if value]
+    if len(chosen) > 1:
+        raise SettingsError(f"{' and '.join(chosen)} exclude each other")
+
+
+def make_composer(settings: Settings) -> Composer:
+    """The chosen store with the chosen locker. Raises SettingsError, StoreError or OSError with a sentence."""
+    store = _make_store(settings)
+    return Composer(store, locker=_make_locker(settings.locks.locker, store))
+
+
+def place(settings: Settings) -> str:
+    """Where uploads are stored, for people."""
+    if settings.s3.s3_bucket:
+        return f"s3://{settings.s3.s3_bucket}/{settings.s3.s3_object_prefix}"
+    if settings.gcs.gcs_bucket:
+        return f"gs://{settings.gcs.gcs_bucket}/{settings.gcs.gcs_object_prefix}"
+    if settings.azure.azure_storage:
+        return f"azure://{settings.azure.azure_storage}/{settings.azure.azure_object_prefix}"
+    return settings.files.upload_dir
+
+
+def _make_store(settings: Settings) -> DataStore:
+    if settings.s3.s3_bucket:
+        return _s3(settings)
+    if settings.gcs.gcs_bucket:
+        return _gcs(settings)
+    if settings.azure.azure_storage:
+        return _azure(settings)
+    files = settings.files
+    try:
+        return FileStore(
+            files.upload_dir,
+            durability=files.durability,
+            file_mode=files.file_perms,
+            dir_mode=files.dir_perms,
+            min_free=files.min_free,
+        )
+    except OSError as exc:
+        raise OSError(f"cannot store in {files.upload_dir}: {exc.strerror or exc}") from exc
+
+
+def _s3(settings: Settings) -> DataStore:
+    wanted = settings.s3
+    with extra("--s3-bucket", "s3"):
+        from tuspy_server.stores.s3 import S3Store
+        from tuspy_server.stores.s3_parts import PartLimits
+
+        return S3Store(
+            wanted.s3_bucket,
+            prefix=wanted.s3_object_prefix,
+            limits=PartLimits(part_size=wanted.s3_part_size, min_part_size=wanted.s3_min_part_size),
+            concurrency=wanted.s3_concurrent_part_uploads,
+            endpoint_url=wanted.s3_endpoint or None,
+            addressing="path" if wanted.s3_endpoint else "auto",
+            accelerate=wanted.s3_transfer_acceleration,
+        )
+
+
+def _gcs(settings: Settings) -> DataStore:
+    wanted = settings.gcs
+    with extra("--gcs-bucket", "gcs"):
+        from tuspy_server.stores.gcs import GCSStore
+
+        return GCSStore(wanted.gcs_bucket, prefix=wanted.gcs_object_prefix, endpoint=wanted.gcs_endpoint or None)
+
+
+def _azure(settings: Settings) -> DataStore:
+    wanted = settings.azure
+    with extra("--azure-storage", "azure"):
+        from tuspy_server.stores.azure import AzureStore
+
+        return AzureStore(
+            wanted.azure_storage,
+            prefix=wanted.azure_object_prefix,
+            endpoint=wanted.azure_endpoint or None,
+            tier=wanted.azure_blob_access_tier or None,
+        )
+
+
+def _make_locker(wanted: str, store: DataStore) -> Locker | Auto:
+    if wanted == "auto":
+        return AUTO
+    if wanted == "memory":
+        return _OneProcessLocker(store)
+    service = wanted.partition("://")[0]
+    with extra(f"--locker {service}", _EXTRAS.get(service, "server")):
+        return _service_locker(service, wanted)
+
+
+_EXTRAS = {
+    "redis": "redis",
+    "rediss": "redis",
+    "unix": "redis",
+    "postgresql": "postgres",
+    "postgres": "postgres",
+    "dynamodb": "s3",
+}
+
+
+def _service_locker(service: str, url: str) -> Locker:
+    """A locker by its URL; libraries of redis and postgres take theirs as it is, the others are HTTP services."""
+    if service in ("redis", "rediss", "unix"):
+        from tuspy_server.lockers.redis import RedisLocker
+
+        return RedisLocker(url)
+    if service in ("postgresql", "postgres"):
+        from tuspy_server.lockers.postgres import PostgresLocker
+
+        return PostgresLocker(url)
+    parts = urlsplit(url)
+    if service == "dynamodb":
+        from tuspy_server.lockers.dynamodb import DynamoDBLocker
+
+        return DynamoDBLocker(parts.netloc)
+    if service == "etcd":
+        from tuspy_server.lockers.etcd import EtcdLocker
+
+        return EtcdLocker([f"http://{member}" for member in _members(parts.netloc, 2379)])
+    from tuspy_server.lockers.consul import ConsulLocker
+
+    return ConsulLocker([f"http://{member}" for member in _members(parts.netloc, 8500)])
+
+
+def _members(hosts: str, port: int) -> list[str]:
+    """HOST or HOST:PORT, several separated by commas."""
+    return [host if ":" in host else f"{host}:{port}" for host in hosts.split(",")]
+
+
+class _OneProcessLocker(MemoryLocker):
+    """Claims a file store's directory, so that no second process can use it beside this one."""
+
+    def __init__(self, store: DataStore) -> None:
+        super().__init__()
+        self._marker = store.exclusive_marker() if isinstance(store, FileStore) else None
