@@ -29,9 +29,7 @@ from tuspy_server.gauge import Gauge
 from tuspy_server.hooks.events import Hooks
 from tuspy_server.interfaces import DataStore
 from tuspy_server.models import Headers, Request, Response
-from tuspy_server.protocol.fields import content
-from tuspy_server.protocol.intents import Content
-from tuspy_server.runtime import InlineCaller, Lane, LoopCaller, Runtime, run_sync, thread_safe_call
+from tuspy_server.runtime import InlineCaller, Lane, LoopCaller, Runtime, run_sync, started, thread_safe_call
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -93,7 +91,7 @@ class ASGIApp:
                 return
 
     async def _serve(self, begun: Begun, connection: _Connection) -> None:
-        announced = _announced(begun.call.request)
+        announced = begun.content
         if begun.error is not None or not announced.present:
             reply = await self._run_small(begun, EMPTY_BODY)
             await self._respond(begun, reply, connection, unread=announced.present)
@@ -156,6 +154,7 @@ class _Connection:
         self._send = send
         self.ended = False
         self.lost = False
+        self._silence: anyio.CancelScope | None = None
 
     async def next_chunk(self) -> bytes | None:
         """The next piece of the body, None at its end or when the client has gone: then `lost` is set."""
@@ -172,12 +171,18 @@ class _Connection:
     async def read_small(self, seconds: float) -> Buffered:
         """A whole small body; cut where the client went away or fell silent."""
         chunks: list[bytes] = []
-        with anyio.move_on_after(seconds) as silence:
-            while not self.ended and (chunk := await self.next_chunk()) is not None:
-                silence.deadline = anyio.current_time() + seconds
-                if chunk:
-                    chunks.append(chunk)
+        rest = started(self._read_into(chunks, seconds))
+        if rest is not None:  # not there yet: now it is worth a timer
+            with anyio.move_on_after(seconds) as self._silence:
+                await rest
         return Buffered(chunks, cut=not self.ended)
+
+    async def _read_into(self, chunks: list[bytes], seconds: float) -> None:
+        while (chunk := await self.next_chunk()) is not None:
+            if chunk:
+                chunks.append(chunk)
+            if self._silence is not None:
+                self._silence.deadline = anyio.current_time() + seconds
 
     async def respond(self, method: str, reply: Reply, runtime: Runtime, *, unread: bool) -> None:
         response = reply.response
@@ -317,13 +322,6 @@ def _held_back(receive: Receive) -> bytes | None:
     """
     held = getattr(getattr(receive, "__self__", None), "body", None)
     return bytes(held) if isinstance(held, bytes | bytearray) and held else None
-
-
-def _announced(request: Request) -> Content:
-    try:
-        return content(request)
-    except TusError:
-        return Content(size=None)
 
 
 def _request(scope: Scope) -> Request:

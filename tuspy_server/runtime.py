@@ -17,7 +17,7 @@ import concurrent.futures
 import contextlib
 import inspect
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator, Sequence
 from datetime import UTC, datetime
 from enum import Enum
 from functools import lru_cache, partial
@@ -91,6 +91,37 @@ def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
     raise RuntimeError("the coroutine suspended: an async member was called where none may be")
 
 
+def started(coroutine: Coroutine[Any, Any, None]) -> Awaitable[None] | None:
+    """Run a coroutine until it suspends; None if it did not, else what is to be awaited for its end."""
+    try:
+        waiting_for = coroutine.send(None)
+    except StopIteration:
+        return None
+    return _Rest(coroutine, waiting_for)
+
+
+class _Rest(Awaitable[None]):
+    """A coroutine from where it first suspended."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, None], waiting_for: Any) -> None:
+        self._coroutine = coroutine
+        self._waiting_for = waiting_for
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        waiting_for = self._waiting_for
+        while True:
+            try:
+                value = yield waiting_for
+            except BaseException as exc:
+                step = partial(self._coroutine.throw, exc)
+            else:
+                step = partial(self._coroutine.send, value)
+            try:
+                waiting_for = step()
+            except StopIteration:
+                return
+
+
 @lru_cache(maxsize=1024)
 def _is_async(function: Callable[..., object]) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
@@ -127,7 +158,7 @@ class LoopCaller:
                 return await cast(Awaitable[Any], function(*args, **kwargs))
             work = partial(function, *args, **kwargs)
             result = await anyio.to_thread.run_sync(work, limiter=self.limiter(lane))
-            return await result if inspect.isawaitable(result) else result
+            return await result if hasattr(result, "__await__") else result
 
     async def call_within(self, seconds: float, function: Callable[..., object], *args: object) -> Any:
         with anyio.CancelScope(shield=True), anyio.fail_after(seconds):
@@ -135,7 +166,7 @@ class LoopCaller:
                 return await cast(Awaitable[Any], function(*args))
             work = partial(function, *args)
             result = await anyio.to_thread.run_sync(work, limiter=self.limiter(Lane.HOOK), abandon_on_cancel=True)
-            return await result if inspect.isawaitable(result) else result
+            return await result if hasattr(result, "__await__") else result
 
     async def sleep(self, seconds: float) -> None:
         await anyio.sleep(seconds)
@@ -173,7 +204,7 @@ class InlineCaller:
 
     async def call(self, lane: Lane, function: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> Any:
         result = function(*args, **kwargs)
-        return self._settle(result) if inspect.isawaitable(result) else result
+        return self._settle(result) if hasattr(result, "__await__") else result
 
     async def call_within(self, seconds: float, function: Callable[..., object], *args: object) -> Any:
         if self._hook_threads is None:
@@ -185,7 +216,7 @@ class InlineCaller:
 
     def _run(self, function: Callable[..., object], *args: object) -> Any:
         result = function(*args)
-        return self._settle(result) if inspect.isawaitable(result) else result
+        return self._settle(result) if hasattr(result, "__await__") else result
 
     def _settle(self, awaitable: Awaitable[T]) -> T:
         if self._portal is None:

@@ -24,7 +24,6 @@ from tuspy_server.errors import BodyInterrupted, LengthRequired, ReadTimeout, Sh
 from tuspy_server.hooks.events import Hooks
 from tuspy_server.interfaces import DataStore
 from tuspy_server.models import Request, Response
-from tuspy_server.protocol.fields import content
 from tuspy_server.protocol.intents import Content
 from tuspy_server.runtime import InlineCaller, Runtime, run_sync
 
@@ -61,7 +60,7 @@ class WSGIApp:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         request = _request(environ)
         begun = self.engine.begin(request, raw_path=environ.get("RAW_URI") or environ.get("REQUEST_URI"))
-        announced = _announced(request)
+        announced = begun.content
         if begun.error is not None or not announced.present:
             reply = run_sync(self.engine.carry_out(begun, EMPTY_BODY, self._runtime))
             return self._respond(begun, reply, environ, start_response, StreamBody(environ, announced, self.config))
@@ -230,13 +229,6 @@ def _then_drain(body: bytes, unread: StreamBody) -> Iterator[bytes]:
 def _is_honest_about_chunks(environ: Environ) -> bool:
     software = str(environ.get("SERVER_SOFTWARE", "")).lower()
     return bool(environ.get("wsgi.input_terminated")) and software.startswith(HONEST_ABOUT_CHUNKS)
-
-
-def _announced(request: Request) -> Content:
-    try:
-        return content(request)
-    except TusError:
-        return Content(size=None)
 
 
 def _request(environ: Environ) -> Request:

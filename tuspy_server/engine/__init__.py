@@ -27,7 +27,19 @@ from tuspy_server.hooks.events import Hooks
 from tuspy_server.models import Headers, Kind, Request, Response
 from tuspy_server.protocol.cors import cors_headers
 from tuspy_server.protocol.dialect import Call, Capabilities, Dialect, Refusal, allowed_methods
-from tuspy_server.protocol.intents import Append, Create, Describe, Discover, Fetch, Intent, Terminate
+from tuspy_server.protocol.fields import content as announced
+from tuspy_server.protocol.intents import (
+    NO_CONTENT,
+    UNKNOWN_CONTENT,
+    Append,
+    Content,
+    Create,
+    Describe,
+    Discover,
+    Fetch,
+    Intent,
+    Terminate,
+)
 from tuspy_server.protocol.merge import merge
 from tuspy_server.protocol.resolve import UploadPath, resolve
 from tuspy_server.protocol.tus1 import Tus1
@@ -49,6 +61,7 @@ class Begun:
     call: Call
     dialect: Dialect
     headers: Headers = ()
+    content: Content = NO_CONTENT
     intent: Intent | None = None
     error: TusError | None = None
 
@@ -59,13 +72,9 @@ class Engine(Steps):
     def __init__(self, composer: Composer, config: Config, hooks: Hooks) -> None:
         super().__init__(composer, config, hooks)
         self._capabilities = _capabilities(composer, config)
-
-    @property
-    def is_blocking(self) -> bool:
-        """Whether a small request can run in one thread to its end: no hooks of the app's, no async member."""
-        config = self.config
         asks = config.principal is not None or callable(config.max_size)
-        return not self.hooks and not asks and self.composer.is_blocking
+        self.is_blocking = not hooks and not asks and composer.is_blocking
+        """Whether a small request can run in one thread to its end: no code of the app's, no async member."""
 
     def begin(self, request: Request, *, raw_path: str | None = None) -> Begun:
         """Route the request and read its intent. Pure; never raises."""
@@ -79,11 +88,14 @@ class Engine(Steps):
         )
         dialect = Tus1()
         headers: Headers = ()
+        content = UNKNOWN_CONTENT
         try:
+            content = announced(request)
             headers = cors_headers(request, self.config.cors)
-            return Begun(call=call, dialect=dialect, headers=headers, intent=_read(call, dialect))
+            intent = _read(call, dialect)
         except TusError as exc:
-            return Begun(call=call, dialect=dialect, headers=headers, error=exc)
+            return Begun(call=call, dialect=dialect, headers=headers, content=content, error=exc)
+        return Begun(call=call, dialect=dialect, headers=headers, content=content, intent=intent)
 
     async def carry_out(self, begun: Begun, body: Body, runtime: Runtime) -> Reply:
         """Do what was asked and say so. Raises WouldWait where the runtime may not wait, and nothing else."""
@@ -98,7 +110,8 @@ class Engine(Steps):
             raise
         except Exception as exc:
             reply = await self._refuse(exchange, exc)
-        return replace(reply, response=_with(reply.response, begun.headers))
+        reply.response = _with(reply.response, begun.headers)
+        return reply
 
     async def _identify(self, exchange: Exchange) -> None:
         if self.config.principal is not None:
@@ -183,11 +196,14 @@ def _capabilities(composer: Composer, config: Config) -> Capabilities:
 
 def _with(response: Response, headers: Headers) -> Response:
     """Fields that every answer carries; a Vary of the app's is kept and added to."""
-    vary = ", ".join(value for name, value in (*response.headers, *headers) if name.lower() == "vary")
-    others = tuple(item for item in (*response.headers, *headers) if item[0].lower() != "vary")
-    names = {name.lower() for name, _ in others}
-    nosniff = () if "x-content-type-options" in names else (("X-Content-Type-Options", "nosniff"),)
-    return replace(response, headers=(*others, *nosniff, *((("Vary", vary),) if vary else ())))
+    names = {name.lower() for name, _ in response.headers}
+    if "x-content-type-options" not in names:
+        headers = (*headers, ("X-Content-Type-Options", "nosniff"))
+    joined = (*response.headers, *headers)
+    if "vary" in names:
+        vary = ", ".join(value for name, value in joined if name.lower() == "vary")
+        joined = (*(field for field in joined if field[0].lower() != "vary"), ("Vary", vary))
+    return replace(response, headers=joined)
 
 
 def _answer_of(error: TusError) -> Response | None:

@@ -28,7 +28,7 @@ async def create_final(steps: Steps, exchange: Exchange, intent: Create) -> Repl
     limits = rules.limits_for(steps.config, await steps.max_size(exchange))
     for part_id in dict.fromkeys(intent.parts):
         await steps.admit(exchange, part_id)
-    record = replace(new_record(steps, exchange, intent), id=_final_id(steps, exchange, intent, 0), limits=limits)
+    record = replace(new_record(steps, exchange, intent, limits), id=_final_id(steps, exchange, intent, 0))
     record, response = await decide(exchange, "pre_create", record)
     chosen = record.id != _final_id(steps, exchange, intent, 0)
     for attempt in range(1 if chosen else _MOST_ATTEMPTS):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import replace
 
 from tuspy_server.engine.body import Buffered
 from tuspy_server.engine.exchange import Exchange, Reply
@@ -13,7 +12,7 @@ from tuspy_server.engine.locking import Locked, unlocked
 from tuspy_server.engine.receiving import receive
 from tuspy_server.engine.steps import Steps
 from tuspy_server.errors import BodyTooLarge, ChecksumMismatch, StopUpload, SyncFailed, TusError
-from tuspy_server.models import UploadInfo
+from tuspy_server.models import Limits, UploadInfo
 from tuspy_server.protocol import rules
 from tuspy_server.protocol.intents import Create
 from tuspy_server.protocol.merge import merge
@@ -22,10 +21,9 @@ from tuspy_server.protocol.merge import merge
 async def create(steps: Steps, exchange: Exchange, intent: Create) -> Reply:
     limits = rules.limits_for(steps.config, await steps.max_size(exchange))
     rules.check_create(intent, limits)
-    info = new_record(steps, exchange, intent)
-    own_id = info.id
-    info, response = await decide(exchange, "pre_create", replace(info, limits=limits))
-    async with _reserved(steps, exchange, intent, info, is_own=info.id == own_id) as held:
+    record = new_record(steps, exchange, intent, limits)
+    info, response = await decide(exchange, "pre_create", record)
+    async with _reserved(steps, exchange, intent, info, is_own=info.id == record.id) as held:
         info = exchange.upload = await exchange.runtime.create(info)
         await inform(exchange, "post_create", info)
         failure: TusError | None = None
@@ -44,7 +42,7 @@ async def create(steps: Steps, exchange: Exchange, intent: Create) -> Reply:
     return Reply(response=merge(merge(created, response), info.response), after=after, failed=failure is not None)
 
 
-def new_record(steps: Steps, exchange: Exchange, intent: Create) -> UploadInfo:
+def new_record(steps: Steps, exchange: Exchange, intent: Create, limits: Limits) -> UploadInfo:
     now = exchange.runtime.now()
     new_id = steps.config.new_id
     return UploadInfo(
@@ -57,7 +55,8 @@ def new_record(steps: Steps, exchange: Exchange, intent: Create) -> UploadInfo:
         parts=intent.parts,
         protocol=intent.protocol,
         created=now,
-        expires=rules.expiry(rules.limits_for(steps.config, None), now),
+        expires=rules.expiry(limits, now),
+        limits=limits,
         principal=exchange.request.principal,
         origin=intent.origin,
     )

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 After = Callable[[], Coroutine[Any, Any, None]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Reply:
     """An answer. `after` must be awaited once it was sent, or could not be; it holds the lock until then."""
 

@@ -14,7 +14,7 @@ from tuspy_server.engine.exchange import After, Exchange
 from tuspy_server.engine.hooking import decide, inform
 from tuspy_server.engine.locking import Locked
 from tuspy_server.errors import RejectUpload, SyncFailed, TusError, UploadLocked
-from tuspy_server.models import Kind, Response, State, StoredResponse, UploadInfo
+from tuspy_server.models import Kind, Response, State, StoredResponse, UploadInfo, changed
 from tuspy_server.protocol import rules
 
 LONGEST_BACKOFF = 60.0
@@ -44,7 +44,7 @@ class Backoff:
 def settled(exchange: Exchange, info: UploadInfo) -> UploadInfo:
     """The record as a client should see it: COMPLETE where completion needs no step of ours."""
     if info.state is State.OPEN and rules.is_finishing(info) and not _has_steps(exchange, info):
-        return replace(info, state=State.COMPLETE)
+        return changed(info, state=State.COMPLETE)
     return info
 
 

@@ -11,7 +11,7 @@ from tuspy_server.engine.hooking import inform
 from tuspy_server.engine.locking import Locked
 from tuspy_server.errors import BodyTooLarge, ChecksumMismatch, LockLost, StoreError, TusError
 from tuspy_server.interfaces import StagedWriter, Writer
-from tuspy_server.models import Checksum, UploadInfo
+from tuspy_server.models import Checksum, UploadInfo, changed
 from tuspy_server.protocol import rules
 from tuspy_server.protocol.checksums import Hasher, hasher, matches
 
@@ -43,7 +43,7 @@ async def _append(exchange: Exchange, info: UploadInfo, held: Locked) -> tuple[U
             await _close(exchange, writer, held)
         raise
     offset, closing_failure = await _close(exchange, writer, held)
-    return replace(info, offset=info.offset if offset is None else offset), failure or closing_failure
+    return changed(info, offset=info.offset if offset is None else offset), failure or closing_failure
 
 
 async def _close(exchange: Exchange, writer: Writer, held: Locked) -> tuple[int | None, TusError | None]:
@@ -73,7 +73,7 @@ async def _append_staged(
     if failure is not None:
         await runtime.discard(writer)
         return info, failure
-    return replace(info, offset=await runtime.close(writer)), None
+    return changed(info, offset=await runtime.close(writer)), None
 
 
 class _Pour:

@@ -91,6 +91,7 @@ class FileLocker:
     """
 
     retry_interval = 0.02
+    is_local = True
 
     _held: dict[int, FileLock]
     _wishes: dict[int, float]

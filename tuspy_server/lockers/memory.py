@@ -46,6 +46,7 @@ class MemoryLocker:
     """
 
     retry_interval = 0.005
+    is_local = True
 
     def __init__(self) -> None:
         self._held: dict[str, MemoryLock] = {}

@@ -22,6 +22,7 @@ class Content:
 
 
 NO_CONTENT = Content()
+UNKNOWN_CONTENT = Content(size=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

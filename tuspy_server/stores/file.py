@@ -19,13 +19,13 @@ from tuspy_server.errors import (
     UploadGone,
     UploadNotFound,
 )
-from tuspy_server.models import EPOCH, State, UploadInfo
+from tuspy_server.models import EPOCH, State, UploadInfo, changed
 from tuspy_server.stores import record_file
 from tuspy_server.stores.data_file import DataFiles
 from tuspy_server.stores.file_writer import FileWriter, StagedFileWriter
 from tuspy_server.stores.marker import DirectoryMarker
 from tuspy_server.stores.paths import RECORD_SUFFIX, Paths, is_id
-from tuspy_server.stores.record import Line, Pin, decode, encode, ends_at, moment, revised
+from tuspy_server.stores.record import Line, Pin, decode, encode, ends_at, moment
 from tuspy_server.stores.record_file import HeldRecord
 from tuspy_server.stores.system import SYNC, System, failure
 from tuspy_server.stores.upload_records import UNREADABLE, Durability, Records, place_of, stored
@@ -71,6 +71,7 @@ class FileStore:
 
     default_locker = "tuspy_server.lockers.file:FileLocker"
     slides = True
+    is_local = True
 
     def __init__(
         self,
@@ -109,7 +110,7 @@ class FileStore:
         self._data.check_space()
         storage = {**info.storage, "path": place}
         line = self._records.create(info.id, place, encode(info, storage))
-        return revised(info, offset=0, storage=storage, revision=line.revision)
+        return changed(info, offset=0, storage=storage, revision=line.revision)
 
     @_maps_errors
     def get(self, upload_id: str, /) -> UploadInfo:
@@ -130,7 +131,7 @@ class FileStore:
             # a hook may replace the mapping, but the bytes stay where they are
             storage = {**info.storage, "path": place_of(held.line)}
             line = self._records.append(held, info.id, encode(info, storage), pin=held.line.pin)
-        return revised(info, offset=info.offset, storage=storage, revision=line.revision)
+        return changed(info, offset=info.offset, storage=storage, revision=line.revision)
 
     def declare_length(self, info: UploadInfo, length: int, /) -> UploadInfo:
         return self.update(replace(info, length=length))

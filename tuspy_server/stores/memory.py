@@ -31,6 +31,7 @@ class MemoryStore:
     default_locker = "tuspy_server.lockers.memory:MemoryLocker"
     finishes = False
     slides = False
+    is_local = True
 
     def __init__(self, *, capacity: int | None = None) -> None:
         self._entries: dict[str, _Entry] = {}
