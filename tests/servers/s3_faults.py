@@ -62,31 +62,75 @@ class Faults:
         return self._strike(request, operation) if number == self._at else None
 
     def _strike(self, request: Any, operation: str) -> Any:
-        url = request.url
-        match self._fault:
-            case Fault.UNREACHABLE:
-                raise ConnectTimeoutError(endpoint_url=url)
-            case Fault.INTERNAL_ERROR:
-                return _answer(url, 500, "InternalError")
-            case Fault.SLOW_DOWN:
-                return _answer(url, 503, "SlowDown")
-            case Fault.ERROR_IN_200:
-                return _answer(url, 500 if operation in _STREAMS else 200, "InternalError")
-            case Fault.TIMEOUT:
-                self._send(request).content  # noqa: B018 - reads the answer off the connection
-                raise ReadTimeoutError(endpoint_url=url)
-            case Fault.RESET:
-                self._send(request).content  # noqa: B018
-                raise ConnectionClosedError(endpoint_url=url)
-            case Fault.INTERNAL_ERROR_AFTER:
-                self._send(request).content  # noqa: B018
-                return _answer(url, 500, "InternalError")
-            case Fault.KILLED:
-                os.kill(os.getpid(), signal.SIGKILL)
-            case Fault.KILLED_AFTER:
-                self._send(request).content  # noqa: B018
-                os.kill(os.getpid(), signal.SIGKILL)
+        assert self._fault is not None
+        return strike(self._fault, request, operation, self._send)
+
+
+class Script:
+    """Faults at chosen calls: `fail` strikes the next calls that match, `hold` lets a call time out although it is
+    still under way, and `release` lets it land."""
+
+    def __init__(self, client: Any) -> None:
+        self._send: Callable[[Any], Any] = client._endpoint.http_session.send
+        self._rules: list[tuple[str, str, Fault | None]] = []
+        self._held: list[Any] = []
+        self.calls: list[str] = []
+        client.meta.events.register("before-send.s3", self._before_send)
+
+    def fail(self, operation: str, fault: Fault = Fault.INTERNAL_ERROR, *, url: str = "", times: int = 1) -> None:
+        """Strike the next `times` calls of `operation` whose URL holds `url`."""
+        self._rules += [(operation, url, fault)] * times
+
+    def hold(self, operation: str, *, url: str = "") -> None:
+        """Keep the next such call back; its caller sees a timeout."""
+        self._rules.append((operation, url, None))
+
+    def release(self) -> None:
+        """Let the calls land that were held, in the order in which they were made."""
+        held, self._held = self._held, []
+        for request in held:
+            assert self._send(request).status_code == 200
+
+    def _before_send(self, request: Any, event_name: str, **_: Any) -> Any:
+        operation = event_name.rpartition(".")[2]
+        self.calls.append(operation)
+        for rule in self._rules:
+            if rule[0] == operation and rule[1] in request.url:
+                self._rules.remove(rule)
+                if rule[2] is not None:
+                    return strike(rule[2], request, operation, self._send)
+                self._held.append(request)
+                raise ReadTimeoutError(endpoint_url=request.url)
         return None
+
+
+def strike(fault: Fault, request: Any, operation: str, send: Callable[[Any], Any]) -> Any:
+    """Let `fault` happen to a request: raises, returns the answer, or ends the process."""
+    url = request.url
+    match fault:
+        case Fault.UNREACHABLE:
+            raise ConnectTimeoutError(endpoint_url=url)
+        case Fault.INTERNAL_ERROR:
+            return _answer(url, 500, "InternalError")
+        case Fault.SLOW_DOWN:
+            return _answer(url, 503, "SlowDown")
+        case Fault.ERROR_IN_200:
+            return _answer(url, 500 if operation in _STREAMS else 200, "InternalError")
+        case Fault.TIMEOUT:
+            send(request).content  # noqa: B018 - reads the answer off the connection
+            raise ReadTimeoutError(endpoint_url=url)
+        case Fault.RESET:
+            send(request).content  # noqa: B018
+            raise ConnectionClosedError(endpoint_url=url)
+        case Fault.INTERNAL_ERROR_AFTER:
+            send(request).content  # noqa: B018
+            return _answer(url, 500, "InternalError")
+        case Fault.KILLED:
+            os.kill(os.getpid(), signal.SIGKILL)
+        case Fault.KILLED_AFTER:
+            send(request).content  # noqa: B018
+            os.kill(os.getpid(), signal.SIGKILL)
+    return None
 
 
 class _Raw:
