@@ -16,7 +16,7 @@ from types import TracebackType
 from urllib.parse import urlsplit
 
 PATIENCE = 30.0
-_LISTENING = re.compile(r"listening on (http://\S+?)\"?(?:[,}\s]|$)")
+_LISTENING = re.compile(r"listening on ((?:https?://|unix:)\S+?)\"?(?:[,}\s]|$)")
 
 TUS = {"Tus-Resumable": "1.0.0"}
 APPEND = {**TUS, "Content-Type": "application/offset+octet-stream"}
@@ -25,8 +25,15 @@ APPEND = {**TUS, "Content-Type": "application/offset+octet-stream"}
 class Served:
     """`tuspy-server` on a free port of this machine until the block ends."""
 
-    def __init__(self, directory: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *arguments: str,
+        host: str = "127.0.0.1",
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self._directory = directory
+        self._host = host
         self._arguments = arguments
         self._environment = dict(environment or {})
         self._changed = threading.Condition()
@@ -34,7 +41,7 @@ class Served:
         self._ended = False
 
     def __enter__(self) -> Served:
-        here = ["--host", "127.0.0.1", "--port", "0", "--upload-dir", str(self._directory)]
+        here = ["--host", self._host, "--port", "0", "--upload-dir", str(self._directory)]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tuspy_server", *here, *self._arguments],
             stdout=subprocess.PIPE,

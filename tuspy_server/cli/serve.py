@@ -33,24 +33,32 @@ def serve(settings: Settings) -> int:
         app = make_app(settings, until)
         sockets.tls_context(settings.tls)
         with sockets.listening(settings.listening) as listeners:
-            if settings.logs.show_startup_logs:
-                _announce(settings, listeners[0])
+            announce = partial(_announce, settings, listeners[0])
             if settings.listening.workers > 1:
                 until.close()  # the workers make their own
-                return workers.supervise(settings, listeners)
-            run(app, settings, listeners)
+                return workers.supervise(settings, listeners, announce)
+            run(app, settings, listeners, announce)
             log.info("stopped")
             return 0
 
 
 def _announce(settings: Settings, listener: socket.socket) -> None:
+    if not settings.logs.show_startup_logs:
+        return
     log.info("storing in %s", place(settings))
     if told := receivers(settings):
         log.info("telling %s", ", ".join(told))
     log.info("listening on %s", sockets.url(settings, listener))
 
 
-def run(app: ASGIApp, settings: Settings, listeners: list[socket.socket], *, worker: int | None = None) -> None:
+def run(
+    app: ASGIApp,
+    settings: Settings,
+    listeners: list[socket.socket],
+    on_start: Callable[[], None],
+    *,
+    worker: int | None = None,
+) -> None:
     """Serve in this process until a signal; `worker` is its number under a supervisor."""
     UploadProtocol.head_timeout = settings.timeouts.network_timeout
     front = Front(app, settings)
@@ -74,7 +82,9 @@ def run(app: ASGIApp, settings: Settings, listeners: list[socket.socket], *, wor
     beside: list[Callable[[], Awaitable[None]]] = []
     if settings.uploads.sweep_interval and not worker:
         beside.append(partial(_sweep_regularly, app, settings.uploads.sweep_interval))
-    server = Server(config, on_stop=partial(_stop, front), beside=beside, heeds_interrupt=worker is None)
+    server = Server(
+        config, on_start=on_start, on_stop=partial(_stop, front), beside=beside, heeds_interrupt=worker is None
+    )
     if worker is not None:
         workers.end_with_parent(server)
     server.run(sockets=listeners)

@@ -10,7 +10,9 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from multiprocessing import connection
 from multiprocessing.context import SpawnProcess
 from types import FrameType
@@ -32,9 +34,9 @@ class Stoppable(Protocol):
     should_exit: bool
 
 
-def supervise(settings: Settings, sockets: list[socket.socket]) -> int:
+def supervise(settings: Settings, sockets: list[socket.socket], on_start: Callable[[], None]) -> int:
     """Run the workers until a signal. Returns an exit code."""
-    return _Supervisor(settings, sockets).run()
+    return _Supervisor(settings, sockets).run(on_start)
 
 
 def end_with_parent(server: Stoppable) -> None:
@@ -59,11 +61,12 @@ class _Supervisor:
         self._started: dict[int, float] = {}
         self._signals = 0
 
-    def run(self) -> int:
+    def run(self, on_start: Callable[[], None]) -> int:
         for number in (*STOP_SIGNALS, signal.SIGINT):
             signal.signal(number, self._note)
         for index in range(self._settings.listening.workers):
             self._start(index)
+        on_start()
         while not self._signals:
             connection.wait([worker.sentinel for worker in self._workers.values()], TICK)
             if not self._replace_dead():
@@ -136,5 +139,5 @@ def work(settings: Settings, sockets: list[socket.socket], index: int) -> None:
         except (TusError, OSError, ValueError) as exc:
             log.error("worker %d cannot start: %s", index, exc)
             sys.exit(UNFIT)
-        log.info("worker started", extra={"fields": {"worker": index, "pid": os.getpid()}})
-        run(app, settings, sockets, worker=index)
+        fields = {"worker": index, "pid": os.getpid()}
+        run(app, settings, sockets, partial(log.info, "worker started", extra={"fields": fields}), worker=index)

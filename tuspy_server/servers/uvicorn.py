@@ -68,7 +68,8 @@ class UploadProtocol(HttpToolsProtocol):
 class Server(uvicorn.Server):
     """Runs until SIGTERM or SIGINT, then lets requests end; a second signal ends the process at once.
 
-    `on_stop` is called once, on the loop, before anything is closed. `beside` runs on the loop as long as requests
+    `on_start` is called once, when requests are served and signals heeded; `on_stop` once, before anything is
+    closed. `beside` runs on the loop as long as requests
     are served. With `heeds_interrupt` False SIGINT is ignored: a supervisor answers the terminal.
     """
 
@@ -76,11 +77,13 @@ class Server(uvicorn.Server):
         self,
         config: uvicorn.Config,
         *,
+        on_start: Callable[[], None] = lambda: None,
         on_stop: Callable[[], None],
         beside: Sequence[Callable[[], Awaitable[None]]] = (),
         heeds_interrupt: bool = True,
     ) -> None:
         super().__init__(config)
+        self._on_start = on_start
         self._on_stop = on_stop
         self._beside = beside
         self._heeds_interrupt = heeds_interrupt
@@ -89,6 +92,7 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
         self._tasks = [asyncio.ensure_future(work()) for work in self._beside]
+        self._on_start()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for task in self._tasks:
