@@ -11,7 +11,9 @@ import pytest
 
 from tests.lockers.leased import LeasedSuite
 from tests.lockers.servers import Server, free_port
+from tests.servers.s3 import BUCKET, KEY_ID, SECRET, seaweedfs
 from tuspy_server.lockers.object_store import ObjectStoreLocker
+from tuspy_server.testing import LockerSuite
 from tuspy_server.testing.locker_processes import MakeLocker
 
 pytest.importorskip("boto3")
@@ -19,12 +21,12 @@ pytest.importorskip("boto3")
 from tuspy_server.backends.s3 import Bucket
 
 
-def bucket_on(port: int, timeout: float) -> Bucket:
-    os.environ.setdefault("AWS_ACCESS_KEY_ID", "test")
-    os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "test")
+def bucket_on(url: str, timeout: float) -> Bucket:
+    os.environ.setdefault("AWS_ACCESS_KEY_ID", KEY_ID)
+    os.environ.setdefault("AWS_SECRET_ACCESS_KEY", SECRET)
     return Bucket(
-        "locks",
-        endpoint_url=f"http://127.0.0.1:{port}",
+        BUCKET,
+        endpoint_url=url,
         region="us-east-1",
         addressing="path",
         retries=1,
@@ -33,8 +35,8 @@ def bucket_on(port: int, timeout: float) -> Bucket:
     )
 
 
-def locker_on(port: int, prefix: str, lease: float) -> ObjectStoreLocker:
-    return ObjectStoreLocker(bucket_on(port, lease / 5), lease=lease, prefix=prefix)
+def locker_on(url: str, prefix: str, lease: float) -> ObjectStoreLocker:
+    return ObjectStoreLocker(bucket_on(url, lease / 5), lease=lease, prefix=prefix)
 
 
 class MotoServer(Server):
@@ -42,7 +44,7 @@ class MotoServer(Server):
 
     def start(self) -> None:
         super().start()
-        bucket = bucket_on(self.port, 30.0)
+        bucket = bucket_on(f"http://127.0.0.1:{self.port}", 30.0)
         bucket.call("create_bucket")
 
 
@@ -64,4 +66,17 @@ class TestObjectStoreLocker(LeasedSuite):
 
     @pytest.fixture
     def make_locker(self, server: MotoServer, request: pytest.FixtureRequest) -> MakeLocker:
-        return partial(locker_on, server.port, f"{request.node.name}/", self.lease)
+        return partial(locker_on, f"http://127.0.0.1:{server.port}", f"{request.node.name}/", self.lease)
+
+
+class TestObjectStoreLockerOnSeaweedFS(LockerSuite):
+    lease = 5.0
+    try_limit = 1.0
+    handover_limit = 2.0
+    handovers = 3
+    crash_limit = 12.0
+    wish_limit = 5.0
+
+    @pytest.fixture
+    def make_locker(self, request: pytest.FixtureRequest) -> MakeLocker:
+        return partial(locker_on, seaweedfs().url, f"{request.node.name}/", self.lease)

@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar, cast
 
 from tuspy_server.errors import LockerUnavailable, StoreError
 from tuspy_server.interfaces import DataStore
-from tuspy_server.lockers.lease import Grant, LeasedLocker, lock_name, now
+from tuspy_server.lockers.lease import Grant, LeasedLocker, lock_name, network_timeout, now
 from tuspy_server.lockers.polled import Pool, Sightings
 
 T = TypeVar("T")
@@ -30,7 +30,8 @@ class ConditionalObjects(Protocol):
     """What a bucket must be able to do; those in `tuspy_server.backends` can. Every method raises StoreError.
 
     Reads and listings must see every write that was answered before. A conditional write that was repeated
-    because its answer got lost must recognize its own bytes.
+    because its answer got lost must recognize its own bytes. Optional: `hasty(timeout)`, the same bucket through
+    connections that give up after so many seconds, since a lock is no use to a request that has waited long for it.
     """
 
     def get(self, key: str) -> StoredObject | None:
@@ -77,7 +78,8 @@ class ObjectStoreLocker(LeasedLocker):
     ) -> None:
         if not poll_interval > 0:
             raise ValueError("poll_interval is seconds and must be greater than 0")
-        service = _ObjectService(bucket, prefix, poll_interval)
+        hasty: Callable[[float], ConditionalObjects] = getattr(bucket, "hasty", lambda timeout: bucket)
+        service = _ObjectService(hasty(network_timeout(lease)), prefix, poll_interval)
         super().__init__(service, lease=lease, retry_interval=retry_interval)
 
     @classmethod
