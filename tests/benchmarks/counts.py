@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 _HERE = Path(__file__).parent
@@ -53,6 +54,7 @@ _TOLERANCES: Mapping[str, Tolerance] = {
     "syscall:newfstatat": Tolerance(0.10, 0.5),
 }
 _SYSCALL = Tolerance(0.03, 0.15)
+_PYTHON_CALLS = frozenset({"calls", "package_calls"})
 
 Counts = dict[str, float]
 
@@ -75,7 +77,7 @@ def measure(case: str) -> Counts:
     colour, _, scenario = case.partition("/")
     printed = _run([*_driver(colour, scenario, _MANY[scenario]), "--profile"])
     counts: Counts = json.loads(printed)
-    if shutil.which("strace"):
+    if can_trace():
         few = _system_calls(colour, scenario, _FEW[scenario])
         many = _system_calls(colour, scenario, _MANY[scenario])
         units = (_MANY[scenario] - _FEW[scenario]) * _UNITS[scenario]
@@ -84,11 +86,18 @@ def measure(case: str) -> Counts:
     return {name: round(value, 3) for name, value in counts.items() if value >= 0.001 or name in _TOLERANCES}
 
 
+@cache
+def can_trace() -> bool:
+    """Whether strace is there and this machine lets it work."""
+    strace = shutil.which("strace")
+    return strace is not None and subprocess.run([strace, "-c", "true"], capture_output=True).returncode == 0
+
+
 def growth(case: str, before: Counts, now: Counts, same_python: bool) -> list[Growth]:
-    """What rose. Calls outside the package are compared only under the Python that made the baseline."""
+    """What rose. Python calls are compared only under the Python that made the baseline."""
     found = []
     for name, value in now.items():
-        if name == "calls" and not same_python:
+        if name in _PYTHON_CALLS and not same_python:
             continue
         tolerance = _TOLERANCES.get(name, _SYSCALL)
         if not tolerance.allows(before.get(name, 0.0), value):

@@ -111,7 +111,7 @@ def test_counts_may_fall_but_not_rise() -> None:
     assert [one.name for one in risen] == ["hops", "syscall:fsync"]
 
 
-def test_calls_outside_the_package_count_only_under_the_same_python() -> None:
+def test_python_calls_are_compared_only_under_the_same_python() -> None:
     assert counts.growth("asgi/small", {"calls": 10.0}, {"calls": 100.0}, False) == []
     assert len(counts.growth("asgi/small", {"calls": 10.0}, {"calls": 100.0}, True)) == 1
 
