@@ -62,7 +62,7 @@ class Draft:
     ) -> Response:
         """The app's answer, or 201. It names the upload unless the app answers for a resource of its own."""
         headers = self._state(info, now, complete=True)
-        if response is None or self.profile.names_upload:
+        if response is None or response.status == 201 or self.profile.names_upload:
             headers = (*headers, ("Location", location))
         return merge(Response(status=201, headers=headers), _without_ours(response))
 

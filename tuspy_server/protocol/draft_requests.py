@@ -99,6 +99,7 @@ def _read_append(call: Call, profile: Profile, announce: bool) -> Append:
         checksum=_read_checksum(call, profile),
         complete=complete,
         announce=announce,
+        limited=True,
         invalidates=profile.invalidates,
     )
 

@@ -50,7 +50,7 @@ class Create:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Append:
-    """Bytes for an upload, at `offset`. `length` declares it (again); `complete` and `announce` as for `Create`.
+    """Bytes for an upload, at `offset`. `length` declares it (again); the flags are those of `Create`.
 
     `invalidates` says that content beyond the upload's length ends it: the client has lost track.
     """
@@ -63,6 +63,7 @@ class Append:
     checksum: Checksum | None = None
     complete: bool | None = None
     announce: bool = False
+    limited: bool = False
     invalidates: bool = False
 
 

@@ -64,11 +64,11 @@ def is_expired(info: UploadInfo, now: datetime) -> bool:
 
 
 def check_available(info: UploadInfo, now: datetime) -> None:
-    """Raise UploadGone for what no longer answers, UploadFailed for what ended with a refusal."""
+    """Raise UploadGone for what no longer answers, UploadFailed where RUFH repeats the refusal it ended with."""
     if info.state is State.GONE or is_expired(info, now):
         raise UploadGone
     if info.state is State.FAILED:
-        raise UploadFailed(info.response)
+        raise UploadFailed(info.response if info.protocol == RUFH else None)
 
 
 def check_principal(info: UploadInfo, principal: str | None) -> None:
@@ -176,6 +176,11 @@ def _check_draft_append(intent: Append, info: UploadInfo) -> None:
         _check_append_size(intent, info.limits)
     elif not intent.complete:
         raise UploadCompleted
+
+
+def is_stillborn(intent: Create, error: TusError) -> bool:
+    """Whether a new upload whose first body failed so is removed again."""
+    return isinstance(error, UploadTooLarge) or (isinstance(error, ChecksumMismatch) and intent.complete is None)
 
 
 def is_invalidated(intent: Append, info: UploadInfo, error: TusError) -> bool:
