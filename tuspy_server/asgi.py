@@ -11,10 +11,11 @@ the store has lately been fast (`Gauge`).
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from functools import partial
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import anyio
 import anyio.abc
@@ -31,6 +32,9 @@ from tuspy_server.interfaces import DataStore
 from tuspy_server.models import Headers, Request, Response
 from tuspy_server.runtime import InlineCaller, Lane, LoopCaller, Runtime, run_sync, started, thread_safe_call
 
+if TYPE_CHECKING:
+    from tuspy_server.servers.kernel import SocketSource
+
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
@@ -39,6 +43,8 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 BATCH = 4 << 20  # a hop costs 100 us: at 4 MiB it is lost in the noise, and memory stays at two batches
 FLUSH_AFTER = 0.2
 SMALL_BODY = 64 << 10
+LARGE_BODY = 256 << 10  # from here on taking over the socket pays
+LARGEST_MOVE = 16 << 20  # bytes a hop: how long a fast sender may keep a worker thread
 DRAIN_SIZE = 16 << 20
 DRAIN_TIME = 2.0
 
@@ -104,7 +110,8 @@ class ASGIApp:
 
     async def _run_streamed(self, begun: Begun, connection: _Connection) -> tuple[Reply, bool]:
         async with anyio.create_task_group() as tasks:
-            body = StreamedBody(connection, tasks, self.config.network_timeout)
+            source = connection.source(begun.content.size) if self.config.kernel_moves else None
+            body = StreamedBody(connection, tasks, self.config.network_timeout, source)
             self._running.add(body)
             try:
                 if self._stopping:
@@ -184,6 +191,14 @@ class _Connection:
             if self._silence is not None:
                 self._silence.deadline = anyio.current_time() + seconds
 
+    def source(self, size: int | None) -> SocketSource | None:
+        """The socket that a large body arrives at, where the kernel can move it to a file."""
+        if size is None or size < LARGE_BODY or not sys.platform.startswith("linux"):
+            return None
+        from tuspy_server.servers.kernel import find
+
+        return find(self._receive, size)
+
     async def respond(self, method: str, reply: Reply, runtime: Runtime, *, unread: bool) -> None:
         response = reply.response
         is_head = method == "HEAD"
@@ -236,7 +251,13 @@ class _Connection:
 class StreamedBody:
     """A body read by its own task, handed over in batches."""
 
-    def __init__(self, connection: _Connection, tasks: anyio.abc.TaskGroup, idle_timeout: float) -> None:
+    def __init__(
+        self,
+        connection: _Connection,
+        tasks: anyio.abc.TaskGroup,
+        idle_timeout: float,
+        source: SocketSource | None = None,
+    ) -> None:
         self._connection = connection
         self._tasks = tasks
         self._idle_timeout = idle_timeout
@@ -248,6 +269,7 @@ class StreamedBody:
         self._reason: TusError | None = None
         self._arrived = anyio.Event()
         self._room = anyio.Event()
+        self.movable = None if source is None else MovedBody(self, source)
 
     async def read(self) -> Sequence[bytes] | None:
         if not self._pumping:
@@ -256,7 +278,7 @@ class StreamedBody:
             self._tasks.start_soon(self._pump)
         while not self._is_due():
             if not self._chunks:
-                self._check_end()
+                self.check_end()
                 if self._connection.ended:
                     return None
             await self._wait()
@@ -282,7 +304,7 @@ class StreamedBody:
         over = self._connection.ended or self._connection.lost or self._reason is not None
         return over or self._size >= BATCH or time.monotonic() - self._first >= FLUSH_AFTER
 
-    def _check_end(self) -> None:
+    def check_end(self) -> None:
         if self._reason is not None:
             raise self._reason
         if self._connection.lost:
@@ -296,6 +318,26 @@ class StreamedBody:
         self._arrived = anyio.Event()
         with anyio.move_on_after(max(0.0, since + limit - time.monotonic())):
             await self._arrived.wait()
+
+    async def wait_for(self, source: SocketSource) -> bool:
+        """Until the source has enough to be moved; False if it took too long, or was interrupted."""
+        self._arrived = anyio.Event()
+        source.watch(self._wake)
+        try:
+            with anyio.move_on_after(min(FLUSH_AFTER, self._idle_timeout)) as timer:
+                await self._arrived.wait()
+        finally:
+            source.unwatch()
+        return not timer.cancelled_caught
+
+    def heard(self, size: int, *, lost: bool) -> None:
+        """Note that the kernel moved so many bytes."""
+        if size:
+            self._heard = time.monotonic()
+        self._connection.lost = lost
+
+    def ended(self) -> None:
+        self._connection.ended = True
 
     async def _pump(self) -> None:
         connection = self._connection
@@ -312,6 +354,36 @@ class StreamedBody:
                 self._room = anyio.Event()
                 await self._room.wait()
         self._arrived.set()
+
+
+class MovedBody:
+    """A streamed body whose bytes the kernel moves: the same hand-over, timeout and end as when they are read."""
+
+    def __init__(self, body: StreamedBody, source: SocketSource) -> None:
+        self._body = body
+        self._source = source
+
+    def begin_moves(self) -> bytes:
+        return self._source.begin()
+
+    async def await_bytes(self) -> int:
+        body, source = self._body, self._source
+        while source.remaining:
+            body.check_end()
+            if await body.wait_for(source) or source.has_bytes():
+                body.check_end()
+                return min(source.remaining, LARGEST_MOVE)
+        body.ended()
+        return 0
+
+    def move(self, target: int, limit: int, /) -> int:
+        size, lost = self._source.move(target, limit)
+        self._source.remaining -= size
+        self._body.heard(size, lost=lost)
+        return size
+
+    def end_moves(self) -> None:
+        self._source.end()
 
 
 def _held_back(receive: Receive) -> bytes | None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import errno
 import inspect
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator, Sequence
@@ -30,13 +31,24 @@ import anyio.to_thread
 import sniffio
 
 from tuspy_server.composer import Composer
-from tuspy_server.errors import NotSupported
+from tuspy_server.errors import NotSupported, StoreFailed, StoreFull
 from tuspy_server.hooks.events import Hook
 from tuspy_server.interfaces import Lock, StagedWriter, Writer
 from tuspy_server.models import HookEvent, HookResult, UploadInfo
 
 T = TypeVar("T")
 P = ParamSpec("P")
+
+
+class Movable(Protocol):
+    def move(self, target: int, limit: int, /) -> int: ...
+
+
+class KernelWriter(Protocol):
+    """The optional pair of a Writer."""
+
+    def fileno(self) -> int: ...
+    def moved(self, size: int, /) -> None: ...
 
 
 class Lane(Enum):
@@ -286,6 +298,10 @@ class Runtime:
         else:
             await self.caller.call(Lane.BODY, writer.write, chunks)
 
+    async def move(self, writer: Writer, source: Movable, limit: int) -> int:
+        """Let the kernel move up to `limit` bytes from a body into the writer's file; how many it was."""
+        return cast(int, await self.caller.call(Lane.BODY, _move, cast(KernelWriter, writer), source, limit))
+
     async def close(self, writer: Writer) -> int:
         return cast(int, await self.caller.call(Lane.BODY, writer.close))
 
@@ -333,6 +349,17 @@ class Runtime:
     async def inform(self, hook: Hook, event: HookEvent, seconds: float) -> HookResult | None:
         """Run a `post_` hook; raises TimeoutError after that many seconds."""
         return cast("HookResult | None", await self.caller.call_within(seconds, hook, event))
+
+
+def _move(writer: KernelWriter, source: Movable, limit: int) -> int:
+    target = writer.fileno()
+    try:
+        size = source.move(target, limit)
+    except OSError as exc:
+        full = exc.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise (StoreFull if full else StoreFailed)(f"moving a body failed: {exc.strerror}") from exc
+    writer.moved(size)
+    return size
 
 
 def _hash_and_write(writer: Writer, chunks: Sequence[bytes], hashers: Sequence[Hasher]) -> object:

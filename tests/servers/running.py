@@ -36,6 +36,7 @@ def _command(server: str, port: int) -> list[str]:
     granian = [python, "-m", "granian", "--host", "127.0.0.1", "--port", str(port), "--factory", "--no-ws"]
     commands = {
         "uvicorn": uvicorn,
+        "uvicorn-asyncio": [*uvicorn, "--loop", "asyncio"],
         "uvicorn-h11": [*uvicorn, "--http", "h11", "--loop", "asyncio"],
         "gunicorn-gthread": [*gunicorn, "-k", "gthread", "--threads", "32", "tests.servers.apps:wsgi()"],
         "gunicorn-sync": [*gunicorn, "--workers", "4", "tests.servers.apps:wsgi()"],

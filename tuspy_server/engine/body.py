@@ -25,6 +25,30 @@ class Body(Protocol):
         """Stop reading and make `read` raise `reason`. From any thread, returns at once; the first reason counts."""
 
 
+class Movable(Protocol):
+    """What a body offers beyond that where the kernel can move it to a file; instead of `read`, never beside it."""
+
+    def begin_moves(self) -> bytes:
+        """Take over the source; returns what had been read from it before. Ended by `end_moves`."""
+
+    async def await_bytes(self) -> int:
+        """How many bytes may be moved now, 0 at the body's clean end. Raises as `read` does."""
+
+    def move(self, target: int, limit: int, /) -> int:
+        """Move what has arrived, at most `limit` bytes, to a file; never waits. From a worker thread.
+
+        Raises OSError of the file.
+        """
+
+    def end_moves(self) -> None: ...
+
+
+def movable(body: Body) -> Movable | None:
+    """The same body, if the kernel can move it."""
+    found: Movable | None = getattr(body, "movable", None)
+    return found
+
+
 class Buffered:
     """A body that is in memory already. It cannot be interrupted: there is nothing left to wait for.
 

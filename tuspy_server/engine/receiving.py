@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 
+from tuspy_server.engine.body import movable
 from tuspy_server.engine.exchange import Exchange
 from tuspy_server.engine.hooking import inform
 from tuspy_server.engine.locking import Locked
@@ -95,6 +96,7 @@ class _Pour:
     async def run(self) -> TusError | None:
         """Write until the body ends; returns what ended it early."""
         try:
+            await self._move()
             while (chunks := await self._exchange.body.read()) is not None:
                 await self._write(chunks)
                 await self._report()
@@ -103,6 +105,22 @@ class _Pour:
         except TusError as exc:
             return exc
         return None
+
+    async def _move(self) -> None:
+        """Let the kernel do it, where body and writer can and nobody else wants the bytes."""
+        source = movable(self._exchange.body)
+        if source is None or self._hashers or not hasattr(self._writer, "moved"):
+            return
+        held = source.begin_moves()
+        try:
+            if held:
+                await self._write([held])
+            while limit := await source.await_bytes():
+                self._held.check()
+                self._received += await self._exchange.runtime.move(self._writer, source, limit)
+                await self._report()
+        finally:
+            source.end_moves()
 
     async def rescue(self) -> None:
         """Write what the body gathered before its reader was cancelled, as far as the store takes it."""

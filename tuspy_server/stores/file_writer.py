@@ -72,6 +72,7 @@ class FileWriter:
         """The data file, positioned at its end, for a kernel move; tell the bytes it put there to `moved`."""
         if self._fd < 0:
             raise StoreFailed("the writer is closed")
+        self._data.check_space()
         self._moves = True
         self._system.seek(self._fd, self._offset)
         return self._fd
