@@ -58,6 +58,7 @@ class ByteRanges:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._name = os.fsencode(path)
         self._holding: _OpenFile | None = None
         self._wanting: _OpenFile | None = None
         self._identity = (0, 0)
@@ -81,7 +82,7 @@ class ByteRanges:
     def in_place(self) -> bool:
         """Whether the path still names the file that our locks are on."""
         try:
-            stat = os.stat(self._path)
+            stat = os.stat(self._name)
         except FileNotFoundError:
             return False
         return (stat.st_dev, stat.st_ino) == self._identity
