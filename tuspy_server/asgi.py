@@ -97,7 +97,7 @@ class ASGIApp:
                 return
 
     async def _serve(self, begun: Begun, connection: _Connection) -> None:
-        announced = begun.content
+        announced = begun.call.content
         if begun.error is not None or not announced.present:
             reply = await self._run_small(begun, EMPTY_BODY)
             await self._respond(begun, reply, connection, unread=announced.present)
@@ -110,7 +110,7 @@ class ASGIApp:
 
     async def _run_streamed(self, begun: Begun, connection: _Connection) -> tuple[Reply, bool]:
         async with anyio.create_task_group() as tasks:
-            source = connection.source(begun.content.size) if self.config.kernel_moves else None
+            source = connection.source(begun.call.content.size) if self.config.kernel_moves else None
             body = StreamedBody(connection, tasks, self.config.network_timeout, source)
             self._running.add(body)
             try:
@@ -128,7 +128,10 @@ class ASGIApp:
             chunks = body.peek()
             try:
                 if self._gauge.is_fast and self.composer.is_local:
-                    return self._run_inline(begun, body)
+                    started_at = time.perf_counter()
+                    reply = self._run_inline(begun, body)
+                    self._gauge.observe(time.perf_counter() - started_at)
+                    return reply
                 lane = Lane.BODY if chunks else Lane.CONTROL
                 with anyio.CancelScope(shield=True):
                     work = partial(self._run_inline, begun, body)
@@ -138,10 +141,7 @@ class ASGIApp:
         return await self.engine.carry_out(begun, body, self._runtime)
 
     def _run_inline(self, begun: Begun, body: Buffered) -> Reply:
-        started = time.perf_counter()
-        reply = run_sync(self.engine.carry_out(begun, body, self._inline))
-        self._gauge.observe(time.perf_counter() - started)
-        return reply
+        return run_sync(self.engine.carry_out(begun, body, self._inline))
 
     async def _respond(self, begun: Begun, reply: Reply, connection: _Connection, *, unread: bool) -> None:
         try:

@@ -60,7 +60,7 @@ class WSGIApp:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         request = _request(environ)
         begun = self.engine.begin(request, raw_path=environ.get("RAW_URI") or environ.get("REQUEST_URI"))
-        announced = begun.content
+        announced = begun.call.content
         if begun.error is not None or not announced.present:
             reply = run_sync(self.engine.carry_out(begun, EMPTY_BODY, self._runtime))
             return self._respond(begun, reply, environ, start_response, StreamBody(environ, announced, self.config))

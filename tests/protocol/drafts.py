@@ -10,13 +10,14 @@ from typing import Any
 import http_sf
 
 from tuspy_server import Config, Limits, Request, Response, State, UploadInfo
-from tuspy_server.errors import TusError
+from tuspy_server.errors import InvalidField, TusError
 from tuspy_server.models import Headers
+from tuspy_server.protocol import fields
 from tuspy_server.protocol.dialect import Call, Capabilities, Refusal
 from tuspy_server.protocol.dialects import choose
 from tuspy_server.protocol.draft import Draft
 from tuspy_server.protocol.draft_profiles import PROFILES
-from tuspy_server.protocol.intents import Append, Create, Intent
+from tuspy_server.protocol.intents import NO_CONTENT, Append, Content, Create, Intent
 from tuspy_server.protocol.resolve import Collection, Target, UploadPath
 
 VERSIONS = tuple(range(3, 10))
@@ -69,7 +70,22 @@ def call(
         host="test",
     )
     capabilities = Capabilities(extensions=extensions, limits=limits or Limits())
-    return Call(request=request, method=method, target=target, config=config or Config(), capabilities=capabilities)
+    return Call(
+        request=request,
+        method=method,
+        target=target,
+        config=config or Config(),
+        capabilities=capabilities,
+        content=framed(request),
+    )
+
+
+def framed(request: Request) -> Content:
+    """What the engine makes of the framing fields before a dialect is asked."""
+    try:
+        return fields.content(request)
+    except InvalidField:
+        return NO_CONTENT
 
 
 def read(asked: Call) -> Intent:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.protocol.drafts import NOW, PARTIAL, VERSIONS, T, U, call, complete, of, upload
+from tests.protocol.drafts import NOW, PARTIAL, VERSIONS, T, U, call, complete, framed, of, upload
 from tuspy_server import Config, Request
 from tuspy_server.errors import TusError
 from tuspy_server.protocol.dialect import Call, Capabilities, Refusal
@@ -87,7 +87,17 @@ def test_any_bytes_in_any_field_give_an_intent_or_an_error(
 ) -> None:
     request = Request(method=method, url="http://test/", path="/", headers=tuple(headers), host="test")
     capabilities = Capabilities(extensions=("checksum", "creation-defer-length"))
-    answer(Call(request=request, method=method, target=target, config=CONFIG, capabilities=capabilities))
+    content = framed(request)
+    answer(
+        Call(
+            request=request,
+            method=method,
+            target=target,
+            config=CONFIG,
+            capabilities=capabilities,
+            content=content,
+        )
+    )
 
 
 @given(st.sampled_from(VERSIONS), st.booleans(), st.sampled_from(FIELDS), VALUES, st.sampled_from(["POST", "PATCH"]))

@@ -25,11 +25,10 @@ from tuspy_server.engine.steps import Steps
 from tuspy_server.errors import MethodNotAllowed, RejectUpload, StopUpload, TusError, UploadNotFound
 from tuspy_server.hooks.events import Hooks
 from tuspy_server.models import Headers, Kind, Request, Response
+from tuspy_server.protocol import fields
 from tuspy_server.protocol.cors import cors_headers
 from tuspy_server.protocol.dialect import Call, Capabilities, Dialect, Refusal, allowed_methods
-from tuspy_server.protocol.fields import content as announced
 from tuspy_server.protocol.intents import (
-    NO_CONTENT,
     UNKNOWN_CONTENT,
     Append,
     Content,
@@ -61,7 +60,6 @@ class Begun:
     call: Call
     dialect: Dialect
     headers: Headers = ()
-    content: Content = NO_CONTENT
     intent: Intent | None = None
     error: TusError | None = None
 
@@ -78,24 +76,25 @@ class Engine(Steps):
 
     def begin(self, request: Request, *, raw_path: str | None = None) -> Begun:
         """Route the request and read its intent. Pure; never raises."""
-        target = resolve(request.path, request.script_name, self.config, raw_path=raw_path)
+        content, framing_error = _announced(request)
         call = Call(
             request=request,
             method=_effective_method(request),
-            target=target,
+            target=resolve(request.path, request.script_name, self.config, raw_path=raw_path),
             config=self.config,
             capabilities=self._capabilities,
+            content=content,
         )
         dialect = Tus1()
         headers: Headers = ()
-        content = UNKNOWN_CONTENT
         try:
-            content = announced(request)
             headers = cors_headers(request, self.config.cors)
+            if framing_error is not None:
+                raise framing_error
             intent = _read(call, dialect)
         except TusError as exc:
-            return Begun(call=call, dialect=dialect, headers=headers, content=content, error=exc)
-        return Begun(call=call, dialect=dialect, headers=headers, content=content, intent=intent)
+            return Begun(call=call, dialect=dialect, headers=headers, error=exc)
+        return Begun(call=call, dialect=dialect, headers=headers, intent=intent)
 
     async def carry_out(self, begun: Begun, body: Body, runtime: Runtime) -> Reply:
         """Do what was asked and say so. Raises WouldWait where the runtime may not wait, and nothing else."""
@@ -156,6 +155,13 @@ class Engine(Steps):
         )
         response = exchange.dialect.refused(exchange.call, refusal, exchange.runtime.now())
         return Reply(response=merge(response, _answer_of(error)), failed=True)
+
+
+def _announced(request: Request) -> tuple[Content, TusError | None]:
+    try:
+        return fields.content(request), None
+    except TusError as exc:
+        return UNKNOWN_CONTENT, exc
 
 
 def _effective_method(request: Request) -> str:

@@ -9,7 +9,7 @@ from typing import Protocol
 from tuspy_server.config import Config
 from tuspy_server.errors import TusError
 from tuspy_server.models import NO_LIMITS, Headers, Limits, Request, Response, StoredResponse, UploadInfo
-from tuspy_server.protocol.intents import Append, Create, Intent
+from tuspy_server.protocol.intents import NO_CONTENT, Append, Content, Create, Intent
 from tuspy_server.protocol.resolve import Target, UploadPath
 
 
@@ -35,6 +35,7 @@ class Call:
     target: Target
     config: Config
     capabilities: Capabilities
+    content: Content = NO_CONTENT
 
     @property
     def upload_id(self) -> str:

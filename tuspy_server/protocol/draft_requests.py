@@ -59,7 +59,7 @@ def _read_create(call: Call, profile: Profile, announce: bool) -> Create:
     complete = profile.read_complete(request)
     if complete is None:
         raise InvalidField(f"missing or invalid {profile.completeness_field} header")
-    content = fields.content(request)
+    content = call.content
     length = _read_length(request, profile, content, 0, complete)
     if length is None and not call.capabilities.has("creation-defer-length"):
         raise NotSupported
@@ -89,7 +89,7 @@ def _read_append(call: Call, profile: Profile, announce: bool) -> Append:
         if not profile.missing_completes:
             raise InvalidField(f"missing or invalid {profile.completeness_field} header")
         complete = True
-    content = fields.content(request)
+    content = call.content
     return Append(
         id=call.upload_id,
         protocol=RUFH,

@@ -136,7 +136,7 @@ def _base(info: UploadInfo | None) -> tuple[tuple[str, str], ...]:
 
 def _read_create(call: Call) -> Create:
     request = call.request
-    content = fields.content(request)
+    content = call.content
     kind, raw_concat, parts = _read_concat(call)
     if content.present and fields.media_type(request) != APPEND_TYPE:
         raise InvalidContentType
@@ -172,7 +172,7 @@ def _read_append(call: Call) -> Append:
     length = request.header("upload-length")
     if length is not None and not call.capabilities.has("creation-defer-length"):
         raise NotSupported
-    content = fields.content(request)
+    content = call.content
     return Append(
         id=call.upload_id,
         protocol=PROTOCOL,
