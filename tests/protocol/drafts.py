@@ -12,11 +12,11 @@ import http_sf
 from tuspy_server import Config, Limits, Request, Response, State, UploadInfo
 from tuspy_server.errors import InvalidField, TusError
 from tuspy_server.models import Headers
-from tuspy_server.protocol import fields
 from tuspy_server.protocol.dialect import Call, Capabilities, Refusal
 from tuspy_server.protocol.dialects import choose
 from tuspy_server.protocol.draft import Draft
 from tuspy_server.protocol.draft_profiles import PROFILES
+from tuspy_server.protocol.fields import content as content_of
 from tuspy_server.protocol.intents import NO_CONTENT, Append, Content, Create, Intent
 from tuspy_server.protocol.resolve import Collection, Target, UploadPath
 
@@ -83,7 +83,7 @@ def call(
 def framed(request: Request) -> Content:
     """What the engine makes of the framing fields before a dialect is asked."""
     try:
-        return fields.content(request)
+        return content_of(request)
     except InvalidField:
         return NO_CONTENT
 
