@@ -42,8 +42,8 @@ class FaultSuite:
         """A new bucket or container."""
 
     @abstractmethod
-    def store(self, place: str, timeout: float = PATIENT) -> LedgerStore:
-        """A store of tiny pieces whose SDK repeats nothing."""
+    def store(self, place: str, timeout: float = PATIENT, repeats: bool = False) -> LedgerStore:
+        """A store of tiny pieces, whose SDK `repeats` what failed or not."""
 
     @abstractmethod
     def proxy(self) -> Proxy: ...
@@ -131,6 +131,19 @@ class FaultSuite:
             self.check_aftermath(place, upload_id, heard)
         except Exception as exc:
             raise AssertionError(f"after an outage from call {first} on; heard {heard.sent}") from exc
+
+    @pytest.mark.parametrize("fault", [Fault.LOST, Fault.ERROR_AFTER, Fault.ERROR_503])
+    def test_what_the_sdk_repeats_nobody_notices(self, fault: Fault) -> None:
+        """Also where the first try had been carried out, so that the repeat meets what it has done itself."""
+        for number in range(self.calls_of_a_life()):
+            if sample(number, fault):
+                place, heard = self.new_place(), Heard()
+                store = self.store(place, repeats=True)
+                with self.proxy().failing_once(number, fault):
+                    info = live(store, store.create(new_upload("a")), heard.tell)
+                    check_whole(store, info)
+                    store.terminate(info)
+                assert self.stored(place) == []
 
     @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
     @pytest.mark.parametrize("fault", [Fault.RESET, Fault.LOST])

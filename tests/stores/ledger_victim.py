@@ -19,24 +19,24 @@ from tests.stores.ledger_scenario import PIECE, Heard, live, new_upload
 from tuspy_server.stores.ledger_store import LedgerStore
 
 
-def tiny_gcs_store(endpoint: str, place: str, timeout: float = 60.0) -> LedgerStore:
-    """A GCSStore of tiny pieces whose SDK repeats nothing."""
+def tiny_gcs_store(endpoint: str, place: str, timeout: float = 60.0, repeats: bool = False) -> LedgerStore:
+    """A GCSStore of tiny pieces, whose SDK `repeats` what failed or not."""
     from tuspy_server.backends.gcs import Bucket
     from tuspy_server.stores.gcs import GCSStore
 
-    bucket = Bucket(place, endpoint=endpoint, retry_period=0, timeout=timeout)
+    bucket = Bucket(place, endpoint=endpoint, retry_period=30 if repeats else 0, timeout=timeout)
     return GCSStore(
         bucket, prefix="p", piece_size=PIECE, smallest=10, pieces_in_flight=2, threads=3, checkpoint_interval=0
     )
 
 
-def tiny_azure_store(endpoint: str, place: str, timeout: float = 60.0) -> LedgerStore:
-    """An AzureStore of tiny blocks whose SDK repeats nothing."""
+def tiny_azure_store(endpoint: str, place: str, timeout: float = 60.0, repeats: bool = False) -> LedgerStore:
+    """An AzureStore of tiny blocks, whose SDK `repeats` what failed or not."""
     from tests.servers.azurite import client
     from tuspy_server.backends.azure import Container
     from tuspy_server.stores.azure import AzureStore
 
-    container = Container(place, client=client(endpoint, timeout=timeout))
+    container = Container(place, client=client(endpoint, retries=4 if repeats else 0, timeout=timeout))
     return AzureStore(
         container, prefix="p", block_size=PIECE, smallest=10, blocks_in_flight=2, threads=3, checkpoint_interval=0
     )

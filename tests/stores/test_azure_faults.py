@@ -30,8 +30,8 @@ class TestAzureStoreInTrouble(FaultSuite):
     def new_place(self) -> str:
         return self.server.container().name
 
-    def store(self, place: str, timeout: float = PATIENT) -> LedgerStore:
-        return tiny_azure_store(self.server.endpoint, place, timeout)
+    def store(self, place: str, timeout: float = PATIENT, repeats: bool = False) -> LedgerStore:
+        return tiny_azure_store(self.server.endpoint, place, timeout, repeats)
 
     def proxy(self) -> Proxy:
         return self.server.proxy

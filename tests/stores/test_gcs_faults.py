@@ -30,8 +30,8 @@ class TestGCSStoreInTrouble(FaultSuite):
     def new_place(self) -> str:
         return self.server.new_bucket()
 
-    def store(self, place: str, timeout: float = PATIENT) -> LedgerStore:
-        return tiny_gcs_store(self.server.endpoint, place, timeout)
+    def store(self, place: str, timeout: float = PATIENT, repeats: bool = False) -> LedgerStore:
+        return tiny_gcs_store(self.server.endpoint, place, timeout, repeats)
 
     def proxy(self) -> Proxy:
         return self.server.proxy
