@@ -6,6 +6,7 @@ import os
 import secrets
 import threading
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from datetime import datetime
 from typing import IO, Any, Final, Literal
@@ -101,6 +102,21 @@ class Bucket:
         )
         self._made: tuple[int, Any] | None = None
         self._making = threading.Lock()
+
+    def hasty(self, timeout: float) -> Bucket:
+        """The same bucket through connections that give up after `timeout` seconds and try again only once."""
+        if self._given is not None:
+            return self
+        hasty = copy(self)
+        hasty._made = None
+        hasty._config = self._config.merge(
+            ClientConfig(
+                connect_timeout=min(timeout, self._config.connect_timeout),
+                read_timeout=timeout,
+                retries={"total_max_attempts": 2, "mode": "standard"},
+            )
+        )
+        return hasty
 
     @property
     def client(self) -> Any:
