@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
@@ -33,11 +34,14 @@ def binary(name: str, *places: str) -> str:
     return found
 
 
-def answers(url: str) -> bool:
-    """Whether a GET of the URL succeeds."""
+def answers(url: str, status: int = 200) -> bool:
+    """Whether a GET of the URL is answered with this status."""
     try:
-        with urlopen(url, timeout=5):
-            return True
+        with urlopen(url, timeout=5) as answer:
+            return bool(answer.status == status)
+    except HTTPError as exc:
+        exc.close()
+        return exc.code == status
     except OSError:
         return False
 
