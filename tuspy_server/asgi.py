@@ -24,6 +24,7 @@ import anyio.to_thread
 from tuspy_server.composer import Composer
 from tuspy_server.config import Config
 from tuspy_server.engine import EMPTY_BODY, Begun, Buffered, Download, Engine, Reply, WouldWait
+from tuspy_server.engine.exchange import Interim
 from tuspy_server.engine.sweeping import Swept, sweep
 from tuspy_server.errors import BodyInterrupted, ReadTimeout, ShuttingDown, TusError
 from tuspy_server.gauge import Gauge
@@ -116,11 +117,14 @@ class ASGIApp:
             try:
                 if self._stopping:
                     body.interrupt(ShuttingDown())
-                reply = await self.engine.carry_out(begun, body, self._runtime)
+                reply = await self.engine.carry_out(begun, body, self._runtime, self._interim(connection))
             finally:
                 self._running.discard(body)
             tasks.cancel_scope.cancel()
         return reply, connection.ended
+
+    def _interim(self, connection: _Connection) -> Interim | None:
+        return connection.interim() if self.config.interim_responses else None
 
     async def _run_small(self, begun: Begun, body: Buffered) -> Reply:
         """A request that is wholly in memory: in one go if every member blocks, on the loop otherwise."""
@@ -198,6 +202,12 @@ class _Connection:
         from tuspy_server.servers.kernel import find
 
         return find(self._receive, size)
+
+    def interim(self) -> Interim | None:
+        """How to send a 104, where the server can."""
+        from tuspy_server.servers.interim import find
+
+        return find(self._scope, self._receive, self._send)
 
     async def respond(self, method: str, reply: Reply, runtime: Runtime, *, unread: bool) -> None:
         response = reply.response

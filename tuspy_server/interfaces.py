@@ -20,7 +20,10 @@ MaybeAwaitable: TypeAlias = T | Awaitable[T]
 
 @runtime_checkable
 class Writer(Protocol):
-    """Appends to one upload. Optional pair for kernel moves: `fileno() -> int`, and `moved(size, /) -> None`
+    """Appends to one upload.
+
+    Optional: `flush() -> int` makes what was written durable and returns that offset, so that it can be announced
+    while the body is on its way. Optional pair for kernel moves: `fileno() -> int`, and `moved(size, /) -> None`
     for bytes that the kernel put at the file's end; without both the normal path is used."""
 
     @abstractmethod

@@ -44,6 +44,12 @@ class Movable(Protocol):
     def move(self, target: int, limit: int, /) -> int: ...
 
 
+class FlushingWriter(Protocol):
+    """The optional `flush` of a Writer."""
+
+    def flush(self) -> int: ...
+
+
 class KernelWriter(Protocol):
     """The optional pair of a Writer."""
 
@@ -317,11 +323,20 @@ class Runtime:
             return cast("list[UploadInfo]", await self.caller.call(Lane.CONTROL, _listed, found))
         return cast("list[UploadInfo]", await self.caller.call(Lane.CONTROL, list, found))
 
-    async def next_piece(self, pieces: Iterator[bytes] | AsyncIterator[bytes]) -> bytes | None:
-        """The next piece of a download, None at its end."""
+    async def next_piece(
+        self, pieces: Iterator[bytes] | AsyncIterator[bytes], hasher: Hasher | None = None
+    ) -> bytes | None:
+        """The next piece of a download, None at its end; hashed where it is read."""
         if isinstance(pieces, AsyncIterator):
-            return cast("bytes | None", await self.caller.call(Lane.BODY, _next_async, pieces))
-        return cast("bytes | None", await self.caller.call(Lane.BODY, next, pieces, None))
+            piece = cast("bytes | None", await self.caller.call(Lane.BODY, _next_async, pieces))
+            if piece is not None and hasher is not None:
+                await self.caller.call(Lane.BODY, hasher.update, piece)
+            return piece
+        return cast("bytes | None", await self.caller.call(Lane.BODY, _next_hashed, pieces, hasher))
+
+    async def flush(self, writer: Writer) -> int:
+        """Make what was written durable; the offset up to which it is. For writers that have a `flush`."""
+        return cast(int, await self.caller.call(Lane.BODY, cast(FlushingWriter, writer).flush))
 
     async def drop(self, pieces: Iterator[bytes] | AsyncIterator[bytes]) -> None:
         """End a download before, or at, its end; what it holds open is closed."""
@@ -371,6 +386,13 @@ def _hash_and_write(writer: Writer, chunks: Sequence[bytes], hashers: Sequence[H
 
 async def _listed(found: AsyncIterable[UploadInfo]) -> list[UploadInfo]:
     return [info async for info in found]
+
+
+def _next_hashed(pieces: Iterator[bytes], hasher: Hasher | None) -> bytes | None:
+    piece = next(pieces, None)
+    if piece is not None and hasher is not None:
+        hasher.update(piece)
+    return piece
 
 
 async def _next_async(pieces: AsyncIterator[bytes]) -> bytes | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.engine.client import APPEND, EngineClient
+from tests.engine.client import APPEND, EngineClient, Runner
 from tuspy_server import Composer, Config, Cors, MemoryLocker, MemoryStore
 from tuspy_server.errors import StoreUnavailable
 from tuspy_server.models import UploadInfo
@@ -37,9 +37,8 @@ def test_head_of_an_unknown_upload_is_404_without_an_offset(client: EngineClient
 
 @pytest.mark.parametrize("method", ["POST", "HEAD", "PATCH", "DELETE"])
 @pytest.mark.parametrize("version", [None, "0.2.2", "1.0.0, 1.0.0"])
-def test_an_unsupported_version_is_412_and_changes_nothing(
-    client: EngineClient, method: str, version: str | None
-) -> None:
+def test_an_unsupported_version_is_412_and_changes_nothing(runner: Runner, method: str, version: str | None) -> None:
+    client = EngineClient(config=Config(unversioned="off"), runner=runner)
     upload = client.create(5).id
     path = "" if method == "POST" else upload
     headers = {"Upload-Length": "5"} if method == "POST" else {**APPEND, "Upload-Offset": "0"}

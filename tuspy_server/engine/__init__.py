@@ -19,15 +19,16 @@ from tuspy_server.engine.concatenating import create_final
 from tuspy_server.engine.creating import create
 from tuspy_server.engine.describing import describe, discover, fetch, terminate
 from tuspy_server.engine.downloading import Download
-from tuspy_server.engine.exchange import Exchange, Reply
+from tuspy_server.engine.exchange import Exchange, Interim, Reply
 from tuspy_server.engine.locking import WouldWait
 from tuspy_server.engine.steps import Steps
-from tuspy_server.errors import MethodNotAllowed, RejectUpload, StopUpload, TusError, UploadNotFound
+from tuspy_server.errors import MethodNotAllowed, RejectUpload, StopUpload, TusError, UploadFailed, UploadNotFound
 from tuspy_server.hooks.events import Hooks
 from tuspy_server.models import Headers, Kind, Request, Response
 from tuspy_server.protocol import fields
 from tuspy_server.protocol.cors import cors_headers
 from tuspy_server.protocol.dialect import Call, Capabilities, Dialect, Refusal, allowed_methods
+from tuspy_server.protocol.dialects import choose
 from tuspy_server.protocol.intents import (
     UNKNOWN_CONTENT,
     Append,
@@ -41,7 +42,6 @@ from tuspy_server.protocol.intents import (
 )
 from tuspy_server.protocol.merge import merge
 from tuspy_server.protocol.resolve import UploadPath, resolve
-from tuspy_server.protocol.tus1 import Tus1
 
 if TYPE_CHECKING:
     from tuspy_server.runtime import Runtime
@@ -77,15 +77,17 @@ class Engine(Steps):
     def begin(self, request: Request, *, raw_path: str | None = None) -> Begun:
         """Route the request and read its intent. Pure; never raises."""
         content, framing_error = _announced(request)
+        method = _effective_method(request)
+        target = resolve(request.path, request.script_name, self.config, raw_path=raw_path)
         call = Call(
             request=request,
-            method=_effective_method(request),
-            target=resolve(request.path, request.script_name, self.config, raw_path=raw_path),
+            method=method,
+            target=target,
             config=self.config,
             capabilities=self._capabilities,
             content=content,
         )
-        dialect = Tus1()
+        dialect = choose(request, method, target, self.config)
         headers: Headers = ()
         try:
             headers = cors_headers(request, self.config.cors)
@@ -96,9 +98,10 @@ class Engine(Steps):
             return Begun(call=call, dialect=dialect, headers=headers, error=exc)
         return Begun(call=call, dialect=dialect, headers=headers, intent=intent)
 
-    async def carry_out(self, begun: Begun, body: Body, runtime: Runtime) -> Reply:
+    async def carry_out(self, begun: Begun, body: Body, runtime: Runtime, interim: Interim | None = None) -> Reply:
         """Do what was asked and say so. Raises WouldWait where the runtime may not wait, and nothing else."""
         exchange = Exchange(call=begun.call, dialect=begun.dialect, body=body, runtime=runtime, hooks=self.hooks)
+        exchange.interim = interim
         try:
             if begun.error is not None:
                 raise begun.error
@@ -216,6 +219,8 @@ def _answer_of(error: TusError) -> Response | None:
     """The answer a hook gave with its refusal."""
     if isinstance(error, StopUpload):
         return error.response
+    if isinstance(error, UploadFailed) and error.response is not None:
+        return Response(status=error.response.status, headers=error.response.headers, body=error.response.body)
     if not isinstance(error, RejectUpload):
         return None
     text = f"{error.code}: {error.detail}\n".encode() if error.answer_body is None else error.answer_body

@@ -8,13 +8,13 @@ from tuspy_server.engine.body import Body
 from tuspy_server.engine.concatenating import assemble_waiting
 from tuspy_server.engine.exchange import After, Exchange, Reply
 from tuspy_server.engine.finishing import deliver
+from tuspy_server.engine.locking import Locked
 from tuspy_server.engine.receiving import receive
 from tuspy_server.engine.steps import Steps
 from tuspy_server.errors import BodyTooLarge, TusError
-from tuspy_server.models import UploadInfo
+from tuspy_server.models import Response, UploadInfo
 from tuspy_server.protocol import rules
 from tuspy_server.protocol.intents import Append
-from tuspy_server.protocol.merge import merge
 
 log = logging.getLogger("tuspy_server")
 
@@ -24,7 +24,7 @@ async def append(steps: Steps, exchange: Exchange, intent: Append) -> Reply:
     await steps.admit(exchange, intent.id)
     async with steps.locked(exchange, intent.id) as held:
         info = await steps.load(exchange, intent.id)
-        plan = rules.plan_append(intent, info, runtime.now())
+        plan = await _planned(steps, exchange, intent, info, held)
         failure: TusError | None = None
         if rules.is_complete(info) or rules.is_finishing(info):
             await _refuse_content(exchange.body)
@@ -34,15 +34,41 @@ async def append(steps: Steps, exchange: Exchange, intent: Append) -> Reply:
             if plan.declare is not None:
                 info = exchange.upload = await runtime.declare_length(info, plan.declare)
             if intent.content.present:
-                info, failure = await receive(exchange, info, held, intent.checksum)
+                info, failure = await receive(exchange, info, held, intent)
                 exchange.upload = info
+                await _invalidate(steps, exchange, intent, info, held, failure)
             info = await steps.conclude(exchange, intent, info, held, failure)
         if failure is not None:
             raise failure
         after = deliver(exchange, info, held)
-    location = exchange.url_of(info.id)
-    appended = exchange.dialect.appended(exchange.call, info, location, runtime.now())
-    return Reply(response=merge(appended, info.response), after=_both(after, _waiting(steps, exchange, info)))
+    return Reply(response=_answer(exchange, info), after=_both(after, _waiting(steps, exchange, info)))
+
+
+def _answer(exchange: Exchange, info: UploadInfo) -> Response:
+    location, now = exchange.url_of(info.id), exchange.runtime.now()
+    if rules.is_complete(info):
+        return exchange.dialect.completed(exchange.call, info, info.response, location, now)
+    return exchange.dialect.appended(exchange.call, info, location, now)
+
+
+async def _planned(
+    steps: Steps, exchange: Exchange, intent: Append, info: UploadInfo, held: Locked
+) -> rules.AppendPlan:
+    try:
+        return rules.plan_append(intent, info, exchange.runtime.now())
+    except BodyTooLarge as exc:
+        await _invalidate(steps, exchange, intent, info, held, exc)
+        raise
+
+
+async def _invalidate(
+    steps: Steps, exchange: Exchange, intent: Append, info: UploadInfo, held: Locked, failure: TusError | None
+) -> None:
+    """End an upload whose client sent more than it said there was, where the draft wants it so; raises `failure`."""
+    if failure is not None and rules.is_invalidated(intent, info, failure):
+        log.warning("an upload got more than its length and was removed")
+        await steps.remove(exchange, info, held)
+        raise failure
 
 
 def _waiting(steps: Steps, exchange: Exchange, info: UploadInfo) -> After | None:

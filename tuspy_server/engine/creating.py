@@ -8,11 +8,12 @@ from tuspy_server.engine.body import Buffered
 from tuspy_server.engine.exchange import Exchange, Reply
 from tuspy_server.engine.finishing import deliver
 from tuspy_server.engine.hooking import decide, inform
+from tuspy_server.engine.informing import announce
 from tuspy_server.engine.locking import Locked, unlocked
 from tuspy_server.engine.receiving import receive
 from tuspy_server.engine.steps import Steps
-from tuspy_server.errors import BodyTooLarge, ChecksumMismatch, StopUpload, SyncFailed, TusError
-from tuspy_server.models import Limits, UploadInfo
+from tuspy_server.errors import StopUpload, SyncFailed, TusError
+from tuspy_server.models import Limits, Response, UploadInfo
 from tuspy_server.protocol import rules
 from tuspy_server.protocol.intents import Create
 from tuspy_server.protocol.merge import merge
@@ -27,10 +28,11 @@ async def create(steps: Steps, exchange: Exchange, intent: Create) -> Reply:
         info = exchange.upload = await exchange.runtime.create(info)
         await inform(exchange, "post_create", info)
         failure: TusError | None = None
+        await announce(exchange, intent, info)
         if intent.content.present:
-            info, failure = await receive(exchange, info, held, intent.checksum)
+            info, failure = await receive(exchange, info, held, intent)
             exchange.upload = info
-        if isinstance(failure, ChecksumMismatch | BodyTooLarge):
+        if failure is not None and rules.is_stillborn(intent, failure):
             await steps.remove(exchange, info, held)
             exchange.upload = None
             raise failure
@@ -38,8 +40,18 @@ async def create(steps: Steps, exchange: Exchange, intent: Create) -> Reply:
         if isinstance(failure, StopUpload | SyncFailed):
             raise failure
         after = deliver(exchange, info, held)
-    created = exchange.dialect.created(exchange.call, info, exchange.url_of(info.id), exchange.runtime.now())
-    return Reply(response=merge(merge(created, response), info.response), after=after, failed=failure is not None)
+    return Reply(response=_answer(exchange, info, failure, response), after=after, failed=failure is not None)
+
+
+def _answer(exchange: Exchange, info: UploadInfo, failure: TusError | None, given: Response | None) -> Response:
+    """The answer to a creation, with what `pre_create` wanted said; `pre_finish` has the last word."""
+    location, now = exchange.url_of(info.id), exchange.runtime.now()
+    if rules.is_complete(info):
+        completed = exchange.dialect.completed(exchange.call, info, info.response, location, now)
+        return completed if info.response is not None else merge(completed, given)
+    if failure is not None:
+        return exchange.dialect.interrupted(exchange.call, info, failure, location, now)
+    return merge(exchange.dialect.created(exchange.call, info, location, now), given)
 
 
 def new_record(steps: Steps, exchange: Exchange, intent: Create, limits: Limits) -> UploadInfo:

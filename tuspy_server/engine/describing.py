@@ -13,11 +13,10 @@ from tuspy_server.engine.locking import Locked
 from tuspy_server.engine.steps import Steps
 from tuspy_server.errors import UploadLocked
 from tuspy_server.models import Response, UploadInfo
-from tuspy_server.protocol import rules
+from tuspy_server.protocol import draft, rules, tus1
 from tuspy_server.protocol.download import plan_download
 from tuspy_server.protocol.intents import Describe, Fetch, Terminate
 from tuspy_server.protocol.merge import merge
-from tuspy_server.protocol.tus1 import discovery
 
 
 async def describe(steps: Steps, exchange: Exchange, intent: Describe) -> Reply:
@@ -82,4 +81,5 @@ async def fetch(steps: Steps, exchange: Exchange, intent: Fetch) -> Reply:
 async def discover(steps: Steps, exchange: Exchange) -> Reply:
     limits = rules.limits_for(steps.config, await steps.max_size(exchange))
     call = replace(exchange.call, capabilities=replace(exchange.call.capabilities, limits=limits))
-    return Reply(response=Response(status=200, headers=tuple(discovery(call).items())))
+    found = {**tus1.discovery(call), **draft.discovery(call)}
+    return Reply(response=Response(status=200, headers=tuple(found.items())))

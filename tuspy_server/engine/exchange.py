@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from tuspy_server.config import Config
 from tuspy_server.engine.body import Body
 from tuspy_server.engine.downloading import Download
 from tuspy_server.hooks.events import Hooks
-from tuspy_server.models import HookEvent, Request, Response, UploadInfo
+from tuspy_server.models import Headers, HookEvent, Request, Response, UploadInfo
 from tuspy_server.protocol.dialect import Call, Dialect
 from tuspy_server.protocol.resolve import url_of
 from tuspy_server.protocol.rules import delivery_id
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tuspy_server.runtime import Runtime
 
 After = Callable[[], Coroutine[Any, Any, None]]
+Interim = Callable[[Headers], Awaitable[None]]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -41,6 +42,7 @@ class Exchange:
     body: Body
     runtime: Runtime
     hooks: Hooks
+    interim: Interim | None = None
     upload: UploadInfo | None = None
     id: str = field(default_factory=lambda: secrets.token_hex(8))
 

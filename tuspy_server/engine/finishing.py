@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
+from tuspy_server.engine.digesting import verify_whole, with_wanted_digest
 from tuspy_server.engine.exchange import After, Exchange
 from tuspy_server.engine.hooking import decide, inform
 from tuspy_server.engine.locking import Locked
@@ -76,7 +77,8 @@ async def _finish(exchange: Exchange, info: UploadInfo, held: Locked) -> UploadI
     held.check()
     try:
         await runtime.finish(info)
-        response = await _answer(exchange, info)
+        await verify_whole(exchange, info)
+        response = await with_wanted_digest(exchange, info, await _answer(exchange, info))
     except (SyncFailed, RejectUpload) as exc:
         held.check()
         exchange.upload = await _fail(exchange, info, exc)

@@ -9,31 +9,35 @@ from dataclasses import replace
 from tuspy_server.engine.body import movable
 from tuspy_server.engine.exchange import Exchange
 from tuspy_server.engine.hooking import inform
+from tuspy_server.engine.informing import PROGRESS_INTERVAL, tell_progress
 from tuspy_server.engine.locking import Locked
 from tuspy_server.errors import BodyTooLarge, ChecksumMismatch, LockLost, StoreError, TusError
 from tuspy_server.interfaces import StagedWriter, Writer
 from tuspy_server.models import Checksum, UploadInfo, changed
 from tuspy_server.protocol import rules
 from tuspy_server.protocol.checksums import Hasher, hasher, matches
+from tuspy_server.protocol.intents import Append, Create
 
 
 async def receive(
-    exchange: Exchange, info: UploadInfo, held: Locked, checksum: Checksum | None
+    exchange: Exchange, info: UploadInfo, held: Locked, intent: Create | Append
 ) -> tuple[UploadInfo, TusError | None]:
     """Append the exchange's body to the upload; returns it with its new offset, and what ended the body early.
 
     With a checksum all bytes count or none: an interrupted or mismatching body is discarded.
     Raises LockLost, after which nothing was written, closed or discarded any more.
     """
-    if checksum is None:
-        return await _append(exchange, info, held)
-    return await _append_staged(exchange, info, held, checksum)
+    if intent.checksum is None:
+        return await _append(exchange, info, held, intent)
+    return await _append_staged(exchange, info, held, intent, intent.checksum)
 
 
-async def _append(exchange: Exchange, info: UploadInfo, held: Locked) -> tuple[UploadInfo, TusError | None]:
+async def _append(
+    exchange: Exchange, info: UploadInfo, held: Locked, intent: Create | Append
+) -> tuple[UploadInfo, TusError | None]:
     runtime = exchange.runtime
     writer = await runtime.open(info, held.fence)
-    poured = _Pour(exchange, info, held, writer)
+    poured = _Pour(exchange, info, held, intent, writer)
     try:
         failure = await poured.run()
     except BaseException:
@@ -56,13 +60,13 @@ async def _close(exchange: Exchange, writer: Writer, held: Locked) -> tuple[int 
 
 
 async def _append_staged(
-    exchange: Exchange, info: UploadInfo, held: Locked, checksum: Checksum
+    exchange: Exchange, info: UploadInfo, held: Locked, intent: Create | Append, checksum: Checksum
 ) -> tuple[UploadInfo, TusError | None]:
     runtime = exchange.runtime
     writer: StagedWriter = await runtime.stage(info, held.fence)
     computed = hasher(checksum.algorithm)
     try:
-        failure = await _Pour(exchange, info, held, writer, computed).run()
+        failure = await _Pour(exchange, info, held, intent, writer, computed).run()
     except BaseException:
         with contextlib.suppress(TusError):
             held.check()
@@ -81,17 +85,26 @@ class _Pour:
     """One body on its way into one writer."""
 
     def __init__(
-        self, exchange: Exchange, info: UploadInfo, held: Locked, writer: Writer, computed: Hasher | None = None
+        self,
+        exchange: Exchange,
+        info: UploadInfo,
+        held: Locked,
+        intent: Create | Append,
+        writer: Writer,
+        computed: Hasher | None = None,
     ) -> None:
         self._exchange = exchange
         self._info = info
         self._held = held
         self._writer = writer
         self._hashers = () if computed is None else (computed,)
-        self._room = rules.room(info)
+        self._intent = intent
+        self._room = rules.room(info, limited=intent.limited)
         self._received = 0
         self._watched = bool(exchange.hooks.of("post_receive"))
         self._next_report = exchange.runtime.monotonic() + exchange.config.post_receive_interval
+        self._announces = intent.announce and exchange.interim is not None and hasattr(writer, "flush")
+        self._next_progress = exchange.runtime.monotonic() + PROGRESS_INTERVAL
 
     async def run(self) -> TusError | None:
         """Write until the body ends; returns what ended it early."""
@@ -137,14 +150,23 @@ class _Pour:
             await self._exchange.runtime.write(self._writer, fitting, self._hashers)
             self._received += size
         if fitting is not chunks:
-            raise BodyTooLarge
+            raise rules.excess(self._info, limited=self._intent.limited)
 
     async def _report(self) -> None:
+        await self._announce_progress()
         if not self._watched or self._exchange.runtime.monotonic() < self._next_report:
             return
         seen = replace(self._info, offset=self._info.offset + self._received)
         await inform(self._exchange, "post_receive", seen)
         self._next_report = self._exchange.runtime.monotonic() + self._exchange.config.post_receive_interval
+
+    async def _announce_progress(self) -> None:
+        """Tell what is durable; a writer that cannot make it so before its end announces nothing."""
+        now = self._exchange.runtime.monotonic()
+        if self._announces and now >= self._next_progress:
+            self._held.check()
+            await tell_progress(self._exchange, self._intent, await self._exchange.runtime.flush(self._writer))
+            self._next_progress = now + PROGRESS_INTERVAL
 
 
 def _fit(chunks: Sequence[bytes], room: int) -> Sequence[bytes]:

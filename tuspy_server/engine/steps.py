@@ -15,6 +15,7 @@ from tuspy_server.errors import InconsistentLength, StopUpload, StoreError, TusE
 from tuspy_server.hooks.events import Hooks
 from tuspy_server.models import State, UploadInfo
 from tuspy_server.protocol import rules
+from tuspy_server.protocol.dialects import check_protocol
 from tuspy_server.protocol.intents import Append, Create
 
 
@@ -37,6 +38,7 @@ class Steps:
     async def load(self, exchange: Exchange, upload_id: str) -> UploadInfo:
         info = settled(exchange, await exchange.runtime.get(upload_id))
         rules.check_principal(info, exchange.request.principal)
+        check_protocol(info, exchange.dialect, exchange.call.method)
         rules.check_available(info, exchange.runtime.now())
         exchange.upload = info
         return info

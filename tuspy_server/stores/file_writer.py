@@ -81,6 +81,14 @@ class FileWriter:
         self._offset += size
         self._flush_early()
 
+    def flush(self) -> int:
+        """Make what was written as durable as `close` does; the offset that may be announced."""
+        try:
+            return self._settle()
+        except StoreError:
+            self._abandon()
+            raise
+
     def close(self) -> int:
         if self._fd >= 0:
             try:
