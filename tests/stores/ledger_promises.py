@@ -228,6 +228,13 @@ class PromiseSuite:
         store.finish(info)
         assert content(store, info) == data
 
+    def test_of_two_equal_updates_one_wins(self, store: LedgerStore) -> None:
+        info = store.create(self.new())
+        wanted = replace(info, state=State.FINISHING)
+        store.update(wanted)
+        with pytest.raises(RecordChanged):
+            store.update(wanted)
+
     def test_pieces_lost_behind_our_back_are_gone_and_never_a_shorter_upload(
         self, store: LedgerStore, place: str
     ) -> None:

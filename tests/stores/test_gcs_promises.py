@@ -12,6 +12,7 @@ from tests.servers.gcs import GCSServer, gcs_server
 from tests.servers.proxy import Call, Proxy
 from tests.stores.ledger_promises import PIECE, SMALLEST, PromiseSuite, source
 from tests.stores.ledger_scenario import content
+from tuspy_server.errors import RecordChanged
 from tuspy_server.models import Kind, UploadInfo
 from tuspy_server.stores.gcs import GCSStore
 
@@ -80,6 +81,16 @@ class TestGCSPromises(PromiseSuite):
         assert len(composed) == 33 + 1 + 1
         assert content(store, info) == data
         assert sorted(name.partition(".")[2] for name in self.stored(place)) == ["", "", "ledger"]
+
+    def test_a_writer_that_wakes_up_after_the_end_leaves_no_composed_piece(self, place: str) -> None:
+        store = self.make(place, piece=10, smallest=1)
+        info = store.create(self.new())
+        sleeper = store.open(info, fence=None)
+        sleeper.write([source(400)])
+        store.terminate(info)
+        with pytest.raises(RecordChanged):
+            sleeper.close()
+        assert self.stored(place) == []
 
     def test_parts_are_joined_on_the_server(self, store: GCSStore, place: str) -> None:
         parts = [self.finished(store, source(PIECE * n, n), f"p{n}", kind=Kind.PARTIAL) for n in range(1, 4)]

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, TypeVar
 from azure.core import MatchConditions
 from azure.core.exceptions import (
     AzureError,
+    ClientAuthenticationError,
     HttpResponseError,
     IncompleteReadError,
     ServiceRequestError,
@@ -329,7 +330,7 @@ def translate(exc: Exception, operation: str) -> StoreError | Missing | Refused:
     what = f"Azure {operation}: {type(exc).__name__}"
     if isinstance(exc, _TRANSPORT):
         return StoreUnavailable(what)
-    if not isinstance(exc, HttpResponseError):
+    if not isinstance(exc, HttpResponseError) or isinstance(exc, ClientAuthenticationError):
         return StoreFailed(what)
     code, status = _code(exc), exc.status_code
     if code in _MISSING:

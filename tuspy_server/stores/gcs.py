@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from tuspy_server.backends.gcs import Bucket, Headers, Missing, Refused
-from tuspy_server.errors import StoreError, StoreFailed, StoreUnavailable
+from tuspy_server.errors import RecordChanged, StoreError, StoreFailed, StoreUnavailable
 from tuspy_server.models import UploadInfo
 from tuspy_server.stores.gcs_compose import compose_new, compose_tree, full_group
 from tuspy_server.stores.ledger import Ledger, Piece, decode_ledger
@@ -90,7 +90,11 @@ class GCSStore(LedgerStore):
 
     def commit(self, info: UploadInfo, ledger: Ledger, version: str, names: PieceNames) -> tuple[Ledger, str]:
         packed, superfluous = self._packed(info, ledger, names)
-        done = super().commit(info, packed, version, names)
+        try:
+            done = super().commit(info, packed, version, names)
+        except RecordChanged:
+            self.drop_uncounted(info, list(packed.pieces))
+            raise
         with suppress(StoreError):
             # What stays costs space until the upload is finished, and nothing else.
             self._delete([self.names(info).piece(piece) for piece in superfluous])
@@ -105,8 +109,10 @@ class GCSStore(LedgerStore):
             keys = self.names(info)
             try:
                 compose_new(self.bucket, [keys.piece(piece) for piece in group], keys.piece(larger), larger.size)
-            except StoreUnavailable:
-                break  # More pieces than need be are no fault: the next commit tries again.
+            except (StoreUnavailable, Missing):
+                # More pieces than need be are no fault. Where some are gone somebody else has moved on, and the
+                # ledger's version will tell.
+                break
             pieces[span.start : span.stop] = [larger]
             superfluous += group
         return (replace(Ledger.of(pieces), tail=ledger.tail), superfluous) if superfluous else (ledger, [])
@@ -151,9 +157,12 @@ class GCSStore(LedgerStore):
         sources = [(part.storage["key"], part.length or 0) for part in parts]
         if not sources:
             return super()._join(info, parts, version)
-        top = compose_tree(self.bucket, sources, lambda size: keys.piece(names.new(size)))
         whole = names.new(sum(size for _, size in sources), _JOINED)
-        compose_new(self.bucket, top, keys.piece(whole), whole.size)
+        try:
+            top = compose_tree(self.bucket, sources, lambda size: keys.piece(names.new(size)))
+            compose_new(self.bucket, top, keys.piece(whole), whole.size)
+        except Missing as exc:
+            raise StoreFailed("a partial upload is gone") from exc
         return super().commit(info, Ledger.of([whole]), version, names)[0].offset
 
     def _clean(self, info: UploadInfo, ledger: Ledger) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import TypeVar
 
-from tuspy_server.backends.gcs import COMPOSE_LIMIT, Bucket, Found, Headers, Missing, Refused
+from tuspy_server.backends.gcs import COMPOSE_LIMIT, Bucket, Found, Headers, Refused
 from tuspy_server.errors import StoreFailed
 from tuspy_server.stores.ledger import Piece
 
@@ -35,13 +35,14 @@ def full_group(pieces: Sequence[Piece]) -> range | None:
 
 
 def compose_new(bucket: Bucket, sources: Sequence[str], key: str, size: int) -> None:
-    """Join up to 32 objects under a name that nobody else uses. A repeat whose first try succeeded is no error."""
+    """Join up to 32 objects under a name that nobody else uses. A repeat whose first try succeeded is no error.
+
+    Raises Missing if one is gone.
+    """
     try:
         made: Found | None = bucket.compose(sources, key, "0", Headers())
     except Refused:
         made = bucket.head(key)
-    except Missing as exc:
-        raise StoreFailed("a piece of the upload is gone") from exc
     if made is None or made.size != size:
         raise StoreFailed("pieces were joined to an object of another size")
 
@@ -49,7 +50,7 @@ def compose_new(bucket: Bucket, sources: Sequence[str], key: str, size: int) -> 
 def compose_tree(bucket: Bucket, sources: Sequence[tuple[str, int]], new_key: Callable[[int], str]) -> list[str]:
     """Join objects (name, size) in order until 32 or fewer remain; return their names.
 
-    `new_key` makes a fresh name for an intermediate object of a given size.
+    `new_key` makes a fresh name for an intermediate object of a given size. Raises Missing if one is gone.
     """
     while len(sources) > COMPOSE_LIMIT:
         joined: list[tuple[str, int]] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import secrets
 from collections.abc import Mapping
 from datetime import datetime
 from types import MappingProxyType
@@ -23,10 +24,14 @@ def is_upload_id(upload_id: str) -> bool:
 
 
 def encode_record(info: UploadInfo) -> bytes:
-    """Everything but `offset` and `revision`, which are the store's to fill in. ASCII; lone surrogates survive."""
+    """Everything but `offset` and `revision`, which are the store's to fill in. ASCII; lone surrogates survive.
+
+    No two are equal, so that a writer whose answer was lost knows its own from another's.
+    """
     return json.dumps(
         {
             "format": _FORMAT,
+            "write": secrets.token_hex(8),
             "id": info.id,
             "length": info.length,
             "state": info.state.value,
