@@ -31,6 +31,7 @@ from tuspy_server.gauge import Gauge
 from tuspy_server.hooks.events import Hooks
 from tuspy_server.interfaces import DataStore
 from tuspy_server.models import Headers, Request, Response
+from tuspy_server.protocol.resolve import below_root
 from tuspy_server.runtime import InlineCaller, Lane, LoopCaller, Runtime, run_sync, started, thread_safe_call
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class ASGIApp:
             return
         if scope["type"] != "http":
             raise ValueError(f"tuspy_server answers http, not {scope['type']}")
-        request = _request(scope)
+        request = _request(scope, receive)
         raw_path: bytes | None = scope.get("raw_path")
         begun = self.engine.begin(request, raw_path=None if raw_path is None else raw_path.decode("latin-1"))
         await self._serve(begun, _Connection(scope, receive, send))
@@ -406,29 +407,36 @@ def _held_back(receive: Receive) -> bytes | None:
     return bytes(held) if isinstance(held, bytes | bytearray) and held else None
 
 
-def _request(scope: Scope) -> Request:
+def _request(scope: Scope, receive: Receive) -> Request:
     headers: Headers = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"])
     host = next((value for name, value in headers if name == "host"), "")
     if not host and scope.get("server"):
         host = ":".join(str(part) for part in scope["server"] if part is not None)
     path: str = scope["path"]
+    root_path: str = scope.get("root_path", "")
     query = scope.get("query_string", b"").decode("latin-1")
     scheme = scope.get("scheme", "http")
     client = scope.get("client")
-    peer = client[0] if client else None
     return Request(
         method=scope["method"],
         url=f"{scheme}://{host}{path}" + (f"?{query}" if query else ""),
-        path=path,
+        path=below_root(path, root_path, scope.get("app_root_path", "")) if root_path else path,
         headers=headers,
-        client=peer,
+        client=client[0] if client else None,
         http_version=scope.get("http_version", "1.1"),
         native=scope,
-        script_name=scope.get("root_path", ""),
+        script_name=root_path,
         scheme=scheme,
         host=host,
-        peer=peer,
+        peer=_peer(receive) or (client[0] if client else None),
     )
+
+
+def _peer(receive: Receive) -> str | None:
+    """Who is at the other end of uvicorn's connection: in the scope it puts whom a proxy speaks for. None elsewhere."""
+    transport = getattr(getattr(receive, "__self__", None), "transport", None)
+    address = transport.get_extra_info("peername") if transport is not None else None
+    return address[0] if isinstance(address, tuple) else None
 
 
 def _framed(response: Response, download: Download | None, *, is_head: bool) -> list[tuple[bytes, bytes]]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from enum import Enum
 from importlib import import_module
-from typing import Any, Final, Literal, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, cast
 
 from tuspy_server.interfaces import (
     Concater,
@@ -17,6 +18,9 @@ from tuspy_server.interfaces import (
     Stager,
     Terminater,
 )
+
+if TYPE_CHECKING:
+    from tuspy_server.reading import AsyncOpenUpload, OpenUpload
 
 
 class _Auto(Enum):
@@ -94,6 +98,19 @@ class Composer:
         """Whether the store moves a sliding expiry by itself."""
         return bool(getattr(self.store, "slides", False))
 
+    def open_upload(self, upload_id: str) -> AbstractAsyncContextManager[AsyncOpenUpload]:
+        """`async with composer.open_upload(id) as upload`: its `info`, and its bytes by `async for`.
+
+        Also while `pre_finish` runs. Raises UploadNotFinished, UploadNotFound, UploadGone, StoreError.
+        """
+        found: AbstractAsyncContextManager[AsyncOpenUpload] = _reading().opened_async(self, upload_id)
+        return found
+
+    def open_upload_sync(self, upload_id: str) -> AbstractContextManager[OpenUpload]:
+        """`with composer.open_upload_sync(id) as upload`: the same for `for`, anywhere but on an event loop."""
+        found: AbstractContextManager[OpenUpload] = _reading().opened(self, upload_id)
+        return found
+
     @property
     def is_local(self) -> bool:
         """Whether store and locker say that they reach no further than this machine."""
@@ -116,6 +133,10 @@ class Composer:
             if member is not None
             for name in names
         )
+
+
+def _reading() -> Any:
+    return import_module("tuspy_server.reading")  # on use: it stands above this module
 
 
 def default_locker(store: DataStore) -> Locker:

@@ -78,7 +78,7 @@ class Engine(Steps):
         """Route the request and read its intent. Pure; never raises."""
         content, framing_error = _announced(request)
         method = _effective_method(request)
-        target = resolve(request.path, request.script_name, self.config, raw_path=raw_path)
+        target = resolve(request.path, self.config, raw_path=raw_path)
         call = Call(
             request=request,
             method=method,

@@ -7,6 +7,7 @@ a store whose `finish` does nothing, a tus upload is complete when its offset is
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from datetime import timedelta
 
@@ -14,7 +15,7 @@ from tuspy_server.engine.digesting import verify_whole, with_wanted_digest
 from tuspy_server.engine.exchange import After, Exchange
 from tuspy_server.engine.hooking import decide, inform
 from tuspy_server.engine.locking import Locked
-from tuspy_server.errors import RejectUpload, SyncFailed, TusError, UploadLocked
+from tuspy_server.errors import RejectUpload, StoreError, SyncFailed, TusError, UploadLocked
 from tuspy_server.models import Kind, Response, State, StoredResponse, UploadInfo, changed
 from tuspy_server.protocol import rules
 
@@ -79,7 +80,12 @@ async def _finish(exchange: Exchange, info: UploadInfo, held: Locked) -> UploadI
         await runtime.finish(info)
         await verify_whole(exchange, info)
         response = await with_wanted_digest(exchange, info, await _answer(exchange, info))
-    except (SyncFailed, RejectUpload) as exc:
+    except SyncFailed as exc:
+        held.check()
+        with contextlib.suppress(StoreError):  # the store may have said so in the record before we could
+            exchange.upload = await _fail(exchange, info, exc)
+        raise
+    except RejectUpload as exc:
         held.check()
         exchange.upload = await _fail(exchange, info, exc)
         raise
