@@ -90,8 +90,3 @@ def _written(key: str, value: str) -> str:
 def imf_date(moment: datetime) -> str:
     """RFC 9110 IMF-fixdate."""
     return http_date(moment.astimezone(UTC))
-
-
-def printable(value: str) -> bool:
-    """Whether a text may stand in a header field or a log line as it is."""
-    return value.isprintable() and not any(0xD800 <= ord(c) <= 0xDFFF for c in value)
