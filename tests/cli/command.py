@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -147,6 +148,14 @@ class Served:
 
     def connect(self) -> socket.socket:
         return socket.create_connection(self.address, PATIENCE)
+
+
+def wait_until_stored(directory: Path, size: int) -> None:
+    """Until a file of exactly this size is in the directory."""
+    deadline = time.monotonic() + PATIENCE
+    while not any(entry.stat().st_size == size for entry in directory.iterdir()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def run(*arguments: str, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.cli.command import PATIENCE, Served
+from tests.cli.command import PATIENCE, Served, wait_until_stored
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 
@@ -24,7 +24,7 @@ def test_sigterm_keeps_the_bytes_of_a_running_upload_and_answers_503(tmp_path: P
     with Served(tmp_path, "--workers", workers) as served:
         url = served.create(2 * len(HALF))
         with served.begin_append(url, HALF, 2 * len(HALF)) as client:
-            _wait_until_stored(tmp_path, len(HALF))
+            wait_until_stored(tmp_path, len(HALF))
             served.signal()
             assert client.recv(20).startswith(b"HTTP/1.1 503 ")
         assert served.wait() == 0
@@ -90,13 +90,6 @@ def _stuck_download(served: Served) -> socket.socket:
     client.sendall(f"GET {urlsplit(url).path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
     assert client.recv(20).startswith(b"HTTP/1.1 200 ")
     return client
-
-
-def _wait_until_stored(directory: Path, size: int) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not any(entry.stat().st_size == size for entry in directory.iterdir()):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def _until_refused(served: Served) -> None:

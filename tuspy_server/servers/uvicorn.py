@@ -69,8 +69,8 @@ class Server(uvicorn.Server):
     """Runs until SIGTERM or SIGINT, then lets requests end; a second signal ends the process at once.
 
     `on_start` is called once, when requests are served and signals heeded; `on_stop` once, before anything is
-    closed. `beside` runs on the loop as long as requests
-    are served. With `heeds_interrupt` False SIGINT is ignored: a supervisor answers the terminal.
+    closed. `beside` runs on the loop as long as requests are served. With `heeds_interrupt` False SIGINT is
+    ignored: a supervisor answers the terminal.
     """
 
     def __init__(
