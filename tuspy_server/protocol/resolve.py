@@ -123,7 +123,10 @@ def url_of(request: Request, upload_id: str, config: Config) -> str:
 def id_from_url(url: str, request: Request, config: Config) -> str | None:
     """The id that one of our own URLs names, or None. Never fetched; the host is not compared, since clients
     may know us by several (SEC11)."""
-    path = urlsplit(url).path
+    try:
+        path = urlsplit(url).path
+    except ValueError:  # brackets that hold no IPv6 address
+        return None
     base = urlsplit(config.base_url).path if config.base_url is not None else collection_path(request, config)
     rest = _below(path, base.rstrip("/"))
     if rest is None or "%" in rest:
