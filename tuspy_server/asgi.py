@@ -75,6 +75,7 @@ class ASGIApp:
             return
         if scope["type"] != "http":
             raise ValueError(f"tuspy_server answers http, not {scope['type']}")
+        self.composer.claim()
         request = _request(scope, receive)
         raw_path: bytes | None = scope.get("raw_path")
         begun = self.engine.begin(request, raw_path=None if raw_path is None else raw_path.decode("latin-1"))

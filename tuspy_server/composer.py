@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from enum import Enum
 from importlib import import_module
@@ -66,6 +67,20 @@ class Composer:
         self.length_deferrer: LengthDeferrer | None = _capability(store, length_deferrer, "declare_length")
         self.expirer: Expirer | None = _capability(store, expirer, "expired")
         self.reader: Reader | None = _capability(store, reader, "read")
+        self._claimed_by: int | None = None
+        self._marker: object = None
+
+    def claim(self) -> None:
+        """Refuse a second process on the same store where the locker sees only its own; the apps call it.
+
+        Raises StoreFailed with a sentence. Costs nothing after the first time in a process.
+        """
+        if self._claimed_by == os.getpid():
+            return
+        marker = getattr(self.store, "exclusive_marker", None)
+        if getattr(self.locker, "single_process", False) and callable(marker):
+            self._marker = marker()
+        self._claimed_by = os.getpid()
 
     @classmethod
     def of(cls, store: DataStore | Composer) -> Composer:

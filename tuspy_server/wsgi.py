@@ -58,6 +58,9 @@ class WSGIApp:
         self._stopping = False
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        if environ.get("wsgi.multiprocess") and getattr(self.composer.locker, "single_process", False):
+            raise RuntimeError("the locker sees one process only and this server runs several: use FileLocker")
+        self.composer.claim()
         request = _request(environ)
         begun = self.engine.begin(request, raw_path=environ.get("RAW_URI") or environ.get("REQUEST_URI"))
         announced = begun.call.content

@@ -26,7 +26,9 @@ def check_storage(settings: Settings) -> None:
 def make_composer(settings: Settings) -> Composer:
     """The chosen store with the chosen locker. Raises SettingsError, StoreError or OSError with a sentence."""
     store = _make_store(settings)
-    return Composer(store, locker=_make_locker(settings.locks.locker, store))
+    composer = Composer(store, locker=_make_locker(settings.locks.locker, store))
+    composer.claim()
+    return composer
 
 
 def place(settings: Settings) -> str:
@@ -102,7 +104,7 @@ def _make_locker(wanted: str, store: DataStore) -> Locker | Auto:
     if wanted == "auto":
         return AUTO
     if wanted == "memory":
-        return _OneProcessLocker(store)
+        return MemoryLocker()
     service = wanted.partition("://")[0]
     with extra(f"--locker {service}", _EXTRAS.get(service, "server")):
         return _service_locker(service, wanted)
@@ -145,11 +147,3 @@ def _service_locker(service: str, url: str) -> Locker:
 def _members(hosts: str, port: int) -> list[str]:
     """HOST or HOST:PORT, several separated by commas."""
     return [host if ":" in host else f"{host}:{port}" for host in hosts.split(",")]
-
-
-class _OneProcessLocker(MemoryLocker):
-    """Claims a file store's directory, so that no second process can use it beside this one."""
-
-    def __init__(self, store: DataStore) -> None:
-        super().__init__()
-        self._marker = store.exclusive_marker() if isinstance(store, FileStore) else None

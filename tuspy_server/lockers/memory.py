@@ -47,6 +47,7 @@ class MemoryLocker:
 
     retry_interval = 0.005
     is_local = True
+    single_process = True
 
     def __init__(self) -> None:
         self._held: dict[str, MemoryLock] = {}
