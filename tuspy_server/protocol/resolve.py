@@ -40,26 +40,34 @@ def is_valid_id(upload_id: str) -> bool:
     return _ID.fullmatch(upload_id) is not None and not upload_id.lower().endswith(SIDE_FILE_SUFFIXES)
 
 
-def resolve(path: str, script_name: str, config: Config, *, raw_path: str | None = None) -> Target:
-    """What a decoded path names, or None.
+def resolve(path: str, config: Config, *, raw_path: str | None = None) -> Target:
+    """What a decoded path below the mount names, or None.
 
-    `script_name` is cut off where the path still carries it (ASGI's root_path does, WSGI's SCRIPT_NAME does
-    not). A slash that was written %2F is no separator: `raw_path` tells.
+    A slash that was written %2F is no separator: `raw_path`, the request target as received, tells.
     """
-    if raw_path is not None and "%2f" in raw_path.lower():
+    if raw_path is not None and "%2f" in raw_path.partition("?")[0].lower():
         return None
-    for prefix in (script_name.rstrip("/"), config.base_path):
-        rest = _below(path, prefix)
-        if rest is None:
-            if prefix == config.base_path:
-                return None
-            continue
-        path = rest
-    segment = path.removeprefix("/").removesuffix("/")
+    rest = _below(path, config.base_path)
+    if rest is None:
+        return None
+    segment = rest.removeprefix("/").removesuffix("/")
     if not segment:
-        return Collection() if path in ("", "/") else None
+        return Collection() if rest in ("", "/") else None
     upload_id = config.id_from(segment) if config.id_from else segment
     return UploadPath(upload_id) if upload_id is not None and is_valid_id(upload_id) else None
+
+
+def below_root(path: str, root_path: str, outer: str = "") -> str:
+    """An ASGI `path` without the `root_path` that it carries.
+
+    A proxy may have cut off the outermost part of it, `outer` (Starlette's app_root_path), or all of it. A path
+    that was cut and goes on with the very same words cannot be told from a whole one and is taken for that.
+    """
+    for prefix in (root_path, root_path.removeprefix(outer.rstrip("/"))):
+        rest = _below(path, prefix.rstrip("/"))
+        if rest is not None:
+            return rest
+    return path
 
 
 def _below(path: str, prefix: str) -> str | None:
@@ -131,7 +139,7 @@ def id_from_url(url: str, request: Request, config: Config) -> str | None:
     rest = _below(path, base.rstrip("/"))
     if rest is None or "%" in rest:
         return None
-    target = resolve(rest, "", _UNPREFIXED if config.id_from is None else Config(id_from=config.id_from))
+    target = resolve(rest, _UNPREFIXED if config.id_from is None else Config(id_from=config.id_from))
     return target.id if isinstance(target, UploadPath) else None
 
 
