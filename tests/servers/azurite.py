@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -43,13 +43,21 @@ class AzureServer:
 
     proxy: Proxy
     rules: AzureRules
+    clients: dict[tuple[int, float], BlobServiceClient] = field(default_factory=dict)
 
     @property
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self.proxy.port}/{ACCOUNT}"
 
     def client(self, *, retries: int = 0, timeout: float = 60.0) -> BlobServiceClient:
-        return client(self.endpoint, retries=retries, timeout=timeout)
+        made = self.clients.get((retries, timeout))
+        if made is None:
+            made = self.clients[retries, timeout] = client(self.endpoint, retries=retries, timeout=timeout)
+        return made
+
+    def close(self) -> None:
+        for made in self.clients.values():
+            made.close()
 
     def container(self, name: str | None = None, *, retries: int = 0, timeout: float = 60.0) -> Container:
         """The container of that name, or a new one."""
@@ -82,7 +90,7 @@ def azure_server(folder: Path) -> Iterator[AzureServer]:
     rules = AzureRules()
     proxy = Proxy(port, rules)
     try:
-        with running(command, port, folder / "azurite.log"):
-            yield AzureServer(proxy, rules)
+        with running(command, port, folder / "azurite.log"), closing(AzureServer(proxy, rules)) as server:
+            yield server
     finally:
         proxy.stop()

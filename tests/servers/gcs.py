@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,11 @@ from tuspy_server.backends.gcs import Bucket, connect
 
 @dataclass(frozen=True, slots=True)
 class GCSServer:
-    """A running server; `endpoint` leads through the proxy."""
+    """A running server; `endpoint` and `client` lead through the proxy, `admin` does not."""
 
     proxy: Proxy
     admin: Any
+    client: Any
 
     @property
     def endpoint(self) -> str:
@@ -39,7 +40,7 @@ class GCSServer:
         return name
 
     def bucket(self, name: str, *, retry_period: float = 0.0, timeout: float = 60.0) -> Bucket:
-        return Bucket(name, endpoint=self.endpoint, retry_period=retry_period, timeout=timeout)
+        return Bucket(name, client=self.client, retry_period=retry_period, timeout=timeout)
 
     def names(self, bucket: str) -> list[str]:
         """All objects of a bucket."""
@@ -57,7 +58,11 @@ def gcs_server(folder: Path) -> Iterator[GCSServer]:
     command = [path, "-scheme", "http", "-host", "127.0.0.1", "-port", str(port), "-backend", "memory"]
     command += ["-external-url", url, "-public-host", f"127.0.0.1:{proxy.port}", "-log-level", "error"]
     try:
-        with running(command, port, folder / "fake-gcs-server.log"):
-            yield GCSServer(proxy, connect(f"http://127.0.0.1:{port}"))
+        with (
+            running(command, port, folder / "fake-gcs-server.log"),
+            closing(connect(f"http://127.0.0.1:{port}")) as admin,
+            closing(connect(url)) as client,
+        ):
+            yield GCSServer(proxy, admin, client)
     finally:
         proxy.stop()

@@ -10,39 +10,35 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
 from contextlib import suppress
 from types import TracebackType
-from typing import Final
 
+from tests.servers.azurite import client
 from tests.stores.ledger_scenario import PIECE, Heard, live, new_upload
+from tuspy_server.backends.azure import Container
+from tuspy_server.backends.gcs import Bucket
+from tuspy_server.stores.azure import AzureStore
+from tuspy_server.stores.gcs import GCSStore
 from tuspy_server.stores.ledger_store import LedgerStore
 
 
-def tiny_gcs_store(endpoint: str, place: str, timeout: float = 60.0, repeats: bool = False) -> LedgerStore:
-    """A GCSStore of tiny pieces, whose SDK `repeats` what failed or not."""
-    from tuspy_server.backends.gcs import Bucket
-    from tuspy_server.stores.gcs import GCSStore
-
-    bucket = Bucket(place, endpoint=endpoint, retry_period=30 if repeats else 0, timeout=timeout)
+def tiny_gcs_store(bucket: Bucket) -> LedgerStore:
     return GCSStore(
         bucket, prefix="p", piece_size=PIECE, smallest=10, pieces_in_flight=2, threads=3, checkpoint_interval=0
     )
 
 
-def tiny_azure_store(endpoint: str, place: str, timeout: float = 60.0, repeats: bool = False) -> LedgerStore:
-    """An AzureStore of tiny blocks, whose SDK `repeats` what failed or not."""
-    from tests.servers.azurite import client
-    from tuspy_server.backends.azure import Container
-    from tuspy_server.stores.azure import AzureStore
-
-    container = Container(place, client=client(endpoint, retries=4 if repeats else 0, timeout=timeout))
+def tiny_azure_store(container: Container) -> LedgerStore:
     return AzureStore(
         container, prefix="p", block_size=PIECE, smallest=10, blocks_in_flight=2, threads=3, checkpoint_interval=0
     )
 
 
-STORES: Final[Mapping[str, Callable[[str, str], LedgerStore]]] = {"gcs": tiny_gcs_store, "azure": tiny_azure_store}
+def make_store(kind: str, endpoint: str, place: str) -> LedgerStore:
+    """A store of tiny pieces whose SDK repeats nothing."""
+    if kind == "gcs":
+        return tiny_gcs_store(Bucket(place, endpoint=endpoint, retry_period=0))
+    return tiny_azure_store(Container(place, client=client(endpoint)))
 
 
 class Victim:
@@ -100,15 +96,13 @@ def _one_life(store: LedgerStore, upload_id: str) -> None:
 
 
 def main(kind: str, endpoint: str) -> None:
-    make = STORES[kind]
-    make(endpoint, "imported")
     for line in sys.stdin:
         place, upload_id = line.split()
         child = os.fork()
         if child == 0:
             os.write(1, f"{os.getpid()}\n".encode())
             with suppress(Exception):
-                _one_life(make(endpoint, place), upload_id)
+                _one_life(make_store(kind, endpoint, place), upload_id)
             os._exit(0)
         os.waitpid(child, 0)
         os.write(1, b"gone\n")

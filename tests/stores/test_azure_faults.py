@@ -31,7 +31,7 @@ class TestAzureStoreInTrouble(FaultSuite):
         return self.server.container().name
 
     def store(self, place: str, timeout: float = PATIENT, repeats: bool = False) -> LedgerStore:
-        return tiny_azure_store(self.server.endpoint, place, timeout, repeats)
+        return tiny_azure_store(self.server.container(place, timeout=timeout, retries=4 if repeats else 0))
 
     def proxy(self) -> Proxy:
         return self.server.proxy

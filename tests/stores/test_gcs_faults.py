@@ -31,7 +31,7 @@ class TestGCSStoreInTrouble(FaultSuite):
         return self.server.new_bucket()
 
     def store(self, place: str, timeout: float = PATIENT, repeats: bool = False) -> LedgerStore:
-        return tiny_gcs_store(self.server.endpoint, place, timeout, repeats)
+        return tiny_gcs_store(self.server.bucket(place, timeout=timeout, retry_period=30.0 if repeats else 0.0))
 
     def proxy(self) -> Proxy:
         return self.server.proxy
