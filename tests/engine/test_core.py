@@ -6,7 +6,7 @@ import pytest
 
 from tests.engine.client import APPEND, EngineClient, Runner
 from tuspy_server import Composer, Config, Cors, MemoryLocker, MemoryStore
-from tuspy_server.errors import StoreUnavailable
+from tuspy_server.errors import StoreFailed, StoreUnavailable
 from tuspy_server.models import UploadInfo
 
 
@@ -231,6 +231,16 @@ def test_an_error_of_ours_tells_nothing_of_the_inside() -> None:
     answer = EngineClient(store).append("abc", 0, b"x")
     assert answer.status == 500
     assert b"secret" not in answer.body
+
+
+def test_details_of_the_stores_trouble_are_in_the_log_alone(caplog: pytest.LogCaptureFixture) -> None:
+    store = BrokenStore()
+    for error in (StoreFailed("no such bucket: secret"), StoreUnavailable("secret.internal refused")):
+        store.error = error
+        for method in ("PATCH", "GET", "DELETE", "HEAD"):
+            answer = EngineClient(store).request(method, "abc", {**APPEND, "Upload-Offset": "0"})
+            assert b"secret" not in answer.body
+    assert "no such bucket: secret" in caplog.text
 
 
 def test_an_unavailable_store_is_503_with_retry_after_on_an_append() -> None:

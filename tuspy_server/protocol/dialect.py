@@ -93,9 +93,14 @@ class Dialect(Protocol):
     def refused(self, call: Call, refusal: Refusal, now: datetime) -> Response: ...
 
 
+def explanation(error: TusError) -> str:
+    """What a client may read of an error: the details of our own trouble are for the log."""
+    return error.message if error.fault == "server" else error.detail
+
+
 def plain_text(error: TusError) -> tuple[Headers, bytes]:
     """`CODE: message`, as tusd writes it."""
-    body = f"{error.code}: {error.detail}\n".encode()
+    body = f"{error.code}: {explanation(error)}\n".encode()
     return (("Content-Type", "text/plain; charset=utf-8"),), body
 
 

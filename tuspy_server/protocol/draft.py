@@ -22,7 +22,7 @@ from tuspy_server.errors import (
 )
 from tuspy_server.models import Headers, Limits, Response, State, StoredResponse, UploadInfo
 from tuspy_server.protocol import draft_requests, structured
-from tuspy_server.protocol.dialect import Call, Refusal, plain_text
+from tuspy_server.protocol.dialect import Call, Refusal, explanation, plain_text
 from tuspy_server.protocol.draft_profiles import NEWEST, PROFILES, VERSION_FIELD, Profile
 from tuspy_server.protocol.intents import Append, Create, Intent
 from tuspy_server.protocol.merge import merge
@@ -82,7 +82,7 @@ class Draft:
             ours = Response(status=error.status, headers=(*self._base(), self.profile.write_complete(True)))
             return merge(ours, _without_ours(error.response))
         if call.method == "HEAD" and error.status >= 500:
-            error = UploadLocked(error.detail)  # the upload is there: clients give it up after a 5xx on HEAD
+            error = UploadLocked(explanation(error))  # the upload is there: clients give it up after a 5xx on HEAD
         if isinstance(call.target, Collection) and self.profile.read_complete(call.request) is None:
             headers, body = plain_text(error)
             return Response(status=error.status, headers=(*headers, *error.headers), body=body)

@@ -8,6 +8,7 @@ from http import HTTPStatus
 
 from tuspy_server.errors import BodyTooLarge, InconsistentLength, OffsetMismatch, TusError, UploadCompleted
 from tuspy_server.models import Headers
+from tuspy_server.protocol.dialect import explanation
 
 _REGISTRY = "https://iana.org/assignments/http-problem-types#"
 MISMATCHING_OFFSET = f"{_REGISTRY}mismatching-upload-offset"
@@ -34,7 +35,7 @@ def problem(error: TusError, status: int, types: Collection[str]) -> tuple[Heade
     else:
         told["title"] = _phrase(status)
         told["code"] = error.code
-    told |= {"status": status, "detail": error.detail}
+    told |= {"status": status, "detail": explanation(error)}
     if isinstance(error, OffsetMismatch):
         told["expected-offset"] = error.expected
         if error.provided is not None:

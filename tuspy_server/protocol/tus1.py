@@ -24,7 +24,7 @@ from tuspy_server.errors import (
 from tuspy_server.models import Checksum, Kind, Request, Response, StoredResponse, UploadInfo
 from tuspy_server.protocol import fields
 from tuspy_server.protocol.checksums import ALGORITHMS, parse_checksum
-from tuspy_server.protocol.dialect import Call, Refusal, allowed_methods, plain_text
+from tuspy_server.protocol.dialect import Call, Refusal, allowed_methods, explanation, plain_text
 from tuspy_server.protocol.intents import Append, Create, Describe, Intent, Terminate
 from tuspy_server.protocol.merge import merge
 from tuspy_server.protocol.resolve import Collection, id_from_url
@@ -105,7 +105,7 @@ class Tus1:
         error = refusal.error
         if call.method == "HEAD" and error.status >= 500:
             # tus-js-client starts an upload from zero after any HEAD answer but 2xx and 423.
-            error = UploadLocked(error.detail)
+            error = UploadLocked(explanation(error))
         headers, body = plain_text(error)
         headers = (*_base(refusal.upload), *headers, *error.headers)
         if refusal.location is not None:
