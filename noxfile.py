@@ -142,6 +142,23 @@ def faults(session: nox.Session) -> None:
     _with_servers(session)
 
 
+def _campaign(session: nox.Session, path: str, **environment: str) -> None:
+    session.install("-e", ".[server,hooks]", *_group("test", "back-ends", "interop"))
+    session.run("pytest", "--quiet", "-s", path, *session.posargs, env=environment)
+
+
+@nox.session(name="campaign_kill")
+def campaign_kill(session: nox.Session) -> None:
+    """5000 kills of the command; TUSPY_KILL_SEED chooses another schedule."""
+    _campaign(session, "tests/faults/test_kill.py", TUSPY_KILLS="5000")
+
+
+@nox.session(name="campaign_race")
+def campaign_race(session: nox.Session) -> None:
+    """2000 rounds of eight clients racing for one offset of two processes."""
+    _campaign(session, "tests/faults/test_race.py", TUSPY_RACE_ROUNDS="2000")
+
+
 @nox.session
 def wheel(session: nox.Session) -> None:
     """Build the wheel, install it where nothing else is, and use it."""
