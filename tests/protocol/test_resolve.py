@@ -123,7 +123,7 @@ def test_an_upload_has_a_url(fields: dict[str, object], settings: dict[str, obje
     assert url_of(request(**fields), "f", Config(**settings)) == url  # type: ignore[arg-type]  # a table of settings
 
 
-PROXIED = {"trusted_proxies": ("10.0.0.0/8", "::1")}
+PROXIED = Config(trusted_proxies=("10.0.0.0/8", "::1"))
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ PROXIED = {"trusted_proxies": ("10.0.0.0/8", "::1")}
 )
 def test_a_trusted_proxy_tells_the_origin(headers: dict[str, str], origin: str) -> None:
     asked = request(headers=tuple(headers.items()))
-    assert url_of(asked, "f", Config(**PROXIED)) == f"{origin}/f"
+    assert url_of(asked, "f", PROXIED) == f"{origin}/f"
     assert url_of(asked, "f", Config()) == "http://example.org/f"
 
 

@@ -1,0 +1,104 @@
+"""Django: a view behind Django's login under WSGI, and uploads beside Django under ASGI."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.contrib.auth import get_user
+from django.core.exceptions import ImproperlyConfigured
+from django.db import close_old_connections
+from django.http import HttpRequest, StreamingHttpResponse, parse_cookie
+from django.http.response import HttpResponseBase
+from django.urls import URLPattern, path
+from django.views.decorators.csrf import csrf_exempt
+
+from tuspy_server.asgi import ASGIApp, Receive, Scope, Send
+from tuspy_server.integrations.cross_origin import refusal_headers
+from tuspy_server.integrations.views import run_view
+from tuspy_server.models import Request
+from tuspy_server.protocol.resolve import below_root
+from tuspy_server.wsgi import Environ, WSGIApp
+
+if TYPE_CHECKING:  # models may be imported only once Django's apps are loaded
+    from django.contrib.auth.base_user import AbstractBaseUser
+    from django.contrib.auth.models import AnonymousUser
+
+
+def tus_urls(prefix: str, app: WSGIApp, *, decorators: Sequence[Callable[[Any], Any]] = ()) -> list[URLPattern]:
+    """URL patterns that serve `app`, whose Config has no `base_path`, at `prefix` and below. For WSGI.
+
+    `decorators` and Django's middleware run before a byte is read, stored, or a lock asked for; they refuse with
+    a status, since a client does not follow a redirect to a page. Hooks and `Config.principal` find Django's
+    request in `request.native["django.request"]`. OPTIONS is answered without the decorators, since a browser's
+    preflight carries no credentials; CSRF tokens are not asked for.
+    """
+
+    def serve(request: HttpRequest, upload_id: str = "", **_: object) -> HttpResponseBase:
+        if not hasattr(request, "environ"):
+            raise ImproperlyConfigured("under ASGI Django reads a whole body before it calls a view: use beside()")
+        answered = run_view(app, _environ(request), upload_id)
+        status, reason = answered.status.split(" ", 1)
+        return _Answer(answered.body, status=int(status), reason=reason, headers=dict(answered.headers))
+
+    guarded: Any = serve
+    for decorate in reversed(decorators):
+        guarded = decorate(guarded)
+
+    @csrf_exempt
+    def view(request: HttpRequest, **arguments: Any) -> HttpResponseBase:
+        response: HttpResponseBase = (serve if request.method == "OPTIONS" else guarded)(request, **arguments)
+        for name, value in refusal_headers(request.method or "", request.headers.get("Origin"), app.config.cors):
+            response.headers.setdefault(name, value)
+        return response
+
+    prefix = prefix.strip("/")
+    return [path(route, view) for route in (prefix, f"{prefix}/", f"{prefix}/<str:upload_id>")]
+
+
+def _environ(request: Any) -> Environ:
+    """As the server made it: Django decodes its paths in place."""
+    paths = {name: request.environ[name].encode().decode("latin-1") for name in ("SCRIPT_NAME", "PATH_INFO")}
+    return {**request.environ, **paths, "django.request": request}
+
+
+class _Answer(StreamingHttpResponse):
+    """An answer without a type that Django made up."""
+
+    def __init__(self, *args: Any, headers: dict[str, str], **options: Any) -> None:
+        super().__init__(*args, headers=headers, **options)
+        if not any(name.lower() == "content-type" for name in headers):
+            del self.headers["Content-Type"]
+
+
+def beside(prefix: str, app: ASGIApp, django: Callable[..., Any]) -> Callable[[Scope, Receive, Send], Any]:
+    """An ASGI app that serves `app` at `prefix` and below, and Django everywhere else."""
+    prefix = "/" + prefix.strip("/")
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await app(scope, receive, send)
+            return
+        root_path = scope.get("root_path", "")
+        rest = below_root(scope["path"], root_path)
+        if scope["type"] == "http" and (rest == prefix or rest.startswith(prefix + "/")):
+            await app({**scope, "app_root_path": root_path, "root_path": root_path + prefix}, receive, send)
+        else:
+            await django(scope, receive, send)
+
+    return application
+
+
+def session_user(request: Request) -> AbstractBaseUser | AnonymousUser:
+    """The user whose Django session a request's cookie names; blocking. For hooks and principals beside Django."""
+    http = HttpRequest()
+    http.COOKIES = parse_cookie(request.header("cookie") or "")
+    sessions: Any = import_module(settings.SESSION_ENGINE)
+    http.session = sessions.SessionStore(http.COOKIES.get(settings.SESSION_COOKIE_NAME))
+    close_old_connections()
+    try:
+        return get_user(http)
+    finally:
+        close_old_connections()
