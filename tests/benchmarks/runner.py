@@ -171,9 +171,9 @@ def _timed(pid: int, target: Target, plan: Plan, bench: Bench) -> Run:
     def sample() -> None:
         threads.append(usage(pid).threads)
 
+    touch(bench.fast / "touch", plan.stored)  # before connecting: servers close connections that idle for long
     arguments = plan.puts if target.server.puts and plan.puts is not None else plan.arguments
     with loadgen.Load(bench.load, _arguments(target, bench, arguments)) as load:
-        touch(bench.fast / "touch", plan.stored)
         before = usage(pid)
         result = load.run(sample)
         after = usage(pid)
