@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import threading
 import urllib.request
@@ -24,6 +25,7 @@ from tuspy_server.backends.s3 import Bucket, Missing, Refused, translate
 from tuspy_server.errors import StoreFailed, StoreFull, StoreUnavailable, UploadGone, UploadTooLarge
 from tuspy_server.models import State, UploadInfo
 from tuspy_server.stores.s3 import S3Store
+from tuspy_server.stores.s3_buffer import MemoryBuffer
 from tuspy_server.stores.s3_parts import PartLimits
 from tuspy_server.stores.s3_pool import Flight, PartPool
 
@@ -71,6 +73,22 @@ def test_hook_chooses_key_and_arguments_of_one_upload(size: int) -> None:
 def test_arguments_may_depend_on_the_record() -> None:
     store = new_store(arguments=lambda info: {"Metadata": {"owner": info.principal or ""}})
     assert head(store, stored(store, principal="ada"))["Metadata"]["owner"] == "ada"
+
+
+@pytest.mark.parametrize("sizes", [[1, 2, 3], [20_000, 5, 5, 70_000], [16_384], []])
+def test_pieces_are_read_from_any_place(sizes: list[int]) -> None:
+    data = bytes(n * 31 % 251 for n in range(sum(sizes)))
+    buffer, start = MemoryBuffer(), 0
+    for size in sizes:
+        buffer.add(memoryview(data)[start : start + size])
+        start += size
+    assert buffer.size == len(data)
+    body = buffer.body()
+    for place in {0, 1, 15, len(data) // 2, len(data)}:
+        assert body.seek(place) == body.tell() == min(place, len(data))
+        assert b"".join(iter(lambda: body.read(1000), b"")) == data[place:]
+    assert body.seek(-1, io.SEEK_END) == max(0, len(data) - 1)
+    assert body.read() == data[-1:]
 
 
 @pytest.mark.parametrize(
@@ -132,9 +150,12 @@ def test_side_objects_carry_the_tag_of_unfinished_uploads() -> None:
 def test_equal_parts_are_equal_whatever_the_appends() -> None:
     store = new_store(limits=PartLimits(part_size=PART, min_part_size=MIN, equal_parts=True))
     sizes: list[int] = []
-    store.bucket.client.meta.events.register(
-        "before-call.s3.UploadPart", lambda params, **_: sizes.append(len(params["body"]))
-    )
+
+    def note(params: dict[str, Any], **_: Any) -> None:
+        sizes.append(params["body"].seek(0, io.SEEK_END))
+        params["body"].seek(0)
+
+    store.bucket.client.meta.events.register("before-call.s3.UploadPart", note)
     upload = Upload(store, DATA[: 4 * PART + 5])
     for stop in range(0, 4 * PART, MIN + 7):
         upload.append_to(stop)

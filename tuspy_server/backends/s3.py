@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
 from datetime import datetime
+from io import RawIOBase
 from typing import IO, Any, Final, Literal
 
 import boto3  # type: ignore[import-untyped, unused-ignore]
@@ -179,7 +180,7 @@ class Bucket:
         finally:
             body.close()
 
-    def put(self, key: str, body: bytes | bytearray | IO[bytes], **parameters: Any) -> str:
+    def put(self, key: str, body: bytes | IO[bytes] | RawIOBase, **parameters: Any) -> str:
         """Store a small object, whatever was there; return its version."""
         return self.write("put_object", Key=key, Body=body, **parameters)
 

@@ -31,7 +31,7 @@ class S3StagedWriter:
         for chunk in chunks:
             if self._buffer is None:
                 self._buffer = new_buffer(self._target.spool)
-            self._buffer.add(memoryview(chunk))
+            self._buffer.add(memoryview(chunk if isinstance(chunk, bytes) else bytes(chunk)))
             if self._buffer.size >= self._target.plan.base:
                 self._put_aside(self._buffer)
         if self._flight.failure is not None:
@@ -76,8 +76,7 @@ class S3StagedWriter:
                 raise StoreFailed("staged bytes vanished")
             self._writer.write((stored.body,))
         if self._buffer is not None:
-            body = self._buffer.body()
-            self._writer.write((bytes(body) if isinstance(body, bytearray) else body.read(),))
+            self._writer.write((self._buffer.body().read(),))
         self._writer.close()
 
     def _clear(self) -> None:

@@ -25,7 +25,7 @@ _STALE: Final = 16
 class Target:
     """One multipart upload: where its object will be (`key`), where its side objects are (`folder`), its plan.
 
-    `memory` bounds the bytes of its parts under way, unless a single part is larger.
+    `memory` bounds the bytes of its full parts, unless two are larger.
     """
 
     bucket: Bucket
@@ -40,7 +40,8 @@ class Target:
     side_arguments: dict[str, str]
 
     def flight(self) -> Flight:
-        return Flight(self.pool, max(1, min(self.pool.threads, self.memory // self.plan.base)))
+        # One part less is under way than may be held: the next one is full when it begins to wait.
+        return Flight(self.pool, max(1, min(self.pool.threads, self.memory // self.plan.base - 1)))
 
     def upload_part(self, number: int, body: Any, size: int) -> Part:
         """Store one part. Raises UploadGone once the multipart upload is no more."""
@@ -91,7 +92,8 @@ class S3Writer:
             raise StoreFailed("the writer is closed")
         self._broken = True
         for chunk in chunks:
-            rest = memoryview(chunk)
+            # The pieces are kept until their part is stored: those of a buffer that is reused would change.
+            rest = memoryview(chunk if isinstance(chunk, bytes) else bytes(chunk))
             while rest:
                 rest = self._fill(rest)
         self._raise_failure()

@@ -1,0 +1,237 @@
+"""What an upload through the command into S3 costs beside boto3's own upload of the same bytes.
+
+    python -m tests.benchmarks.s3 [--size MIB] [--rounds N]
+
+Both write into one SeaweedFS, with parts of the same size and the same number at once. Prints, as JSON, seconds of
+each round, the ratio of the medians, CPU seconds, the server's memory above what it took before, and how fast 4
+uploads are beside 28 that stall.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import io
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from boto3.s3.transfer import TransferConfig  # type: ignore[import-untyped, unused-ignore]
+
+from tests.benchmarks.processes import Usage, usage
+from tests.servers import s3 as servers
+from tests.servers.processes import free_ports
+
+MIB = 1024 * 1024
+PART = 8 * MIB
+CONCURRENCY = 10
+IN_FLIGHT = 8
+BLOCK = os.urandom(MIB)
+STALLED, LIVE = 28, 4
+
+
+class Source(io.RawIOBase):
+    """`size` bytes that cost nothing to make."""
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        size = self._left if size < 0 else min(self._left, size)
+        self._left -= size
+        return (BLOCK * (size // MIB + 1))[:size]
+
+
+@dataclass
+class Command:
+    """A running tuspy-server."""
+
+    port: int
+    pid: int
+
+    def connect(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=600)
+
+    def usage(self) -> Usage:
+        return usage(self.pid)
+
+
+@contextmanager
+def command(server: servers.S3Server) -> Iterator[Command]:
+    (port,) = free_ports(1)
+    environ = {
+        **os.environ,
+        "AWS_ACCESS_KEY_ID": servers.KEY_ID,
+        "AWS_SECRET_ACCESS_KEY": servers.SECRET,
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    words = ["--host", "127.0.0.1", "--port", port, "--s3-bucket", servers.BUCKET, "--s3-endpoint", server.url]
+    words += ["--s3-part-size", PART, "--s3-concurrent-part-uploads", CONCURRENCY]
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tuspy_server", *map(str, words)], env=environ, stdout=log, stderr=log
+        )
+        try:
+            _await(port, process, log)
+            yield Command(port, process.pid)
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def _await(port: int, process: subprocess.Popen[bytes], log: Any) -> None:
+    for _ in range(600):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        try:
+            connection.request("GET", "/healthz")
+            connection.getresponse().read()
+            return
+        except OSError:
+            if process.poll() is not None:
+                break
+            time.sleep(0.05)
+        finally:
+            connection.close()
+    log.seek(0)
+    raise RuntimeError(log.read().decode(errors="replace"))
+
+
+def create(to: Command, size: int) -> str:
+    """A new upload; its path."""
+    connection = to.connect()
+    connection.request("POST", "/files/", headers={"Tus-Resumable": "1.0.0", "Upload-Length": str(size)})
+    answer = connection.getresponse()
+    answer.read()
+    assert answer.status == 201, answer.status
+    connection.close()
+    return urlsplit(answer.headers["Location"]).path
+
+
+def begin(to: Command, path: str, size: int) -> http.client.HTTPConnection:
+    """A PATCH whose body is still to come."""
+    connection = to.connect()
+    connection.putrequest("PATCH", path)
+    fields = {"Tus-Resumable": "1.0.0", "Upload-Offset": 0, "Content-Length": size}
+    for name, value in {**fields, "Content-Type": "application/offset+octet-stream"}.items():
+        connection.putheader(name, str(value))
+    connection.endheaders()
+    return connection
+
+
+def send(to: Command, size: int) -> float:
+    """Upload `size` bytes in one request; the seconds it took."""
+    started = time.perf_counter()
+    connection = begin(to, create(to, size), size)
+    for _ in range(size // MIB):
+        connection.send(BLOCK)
+    answer = connection.getresponse()
+    answer.read()
+    assert answer.status == 204, answer.status
+    connection.close()
+    return time.perf_counter() - started
+
+
+def send_by_boto3(client: Any, size: int, number: int) -> float:
+    config = TransferConfig(
+        multipart_threshold=PART, multipart_chunksize=PART, max_concurrency=CONCURRENCY, use_threads=True
+    )
+    started = time.perf_counter()
+    client.upload_fileobj(Source(size), servers.BUCKET, f"boto3-{number}", Config=config)
+    return time.perf_counter() - started
+
+
+@dataclass
+class Measured:
+    """Seconds of each round, and what the server used."""
+
+    ours: list[float] = field(default_factory=list)
+    boto3: list[float] = field(default_factory=list)
+    cpu: float = 0.0
+    memory: int = 0
+
+    @property
+    def ratio(self) -> float:
+        return statistics.median(self.boto3) / statistics.median(self.ours)
+
+
+def throughput(to: Command, server: servers.S3Server, size: int, rounds: int) -> Measured:
+    """Rounds in turn, so that what else the machine does strikes both alike."""
+    client = server.client(max_pool_connections=CONCURRENCY)
+    send(to, 2 * PART)
+    send_by_boto3(client, 2 * PART, -1)
+    before, measured = to.usage(), Measured()
+    for number in range(rounds):
+        measured.boto3.append(send_by_boto3(client, size, number))
+        measured.ours.append(send(to, size))
+    after = to.usage()
+    measured.cpu = (after.cpu - before.cpu) / rounds
+    measured.memory = after.peak - before.rss
+    return measured
+
+
+def beside_stalled(to: Command, size: int) -> tuple[float, float]:
+    """Seconds of LIVE uploads at once, alone and while STALLED others have sent half a part and gone quiet."""
+    alone = _together(to, size)
+    stalled = [begin(to, create(to, size), size) for _ in range(STALLED)]
+    for connection in stalled:
+        connection.send(BLOCK * (PART // MIB // 2))
+    beside = _together(to, size)
+    for connection in stalled:
+        connection.close()
+    return alone, beside
+
+
+def _together(to: Command, size: int) -> float:
+    started = time.perf_counter()
+    threads = [threading.Thread(target=send, args=(to, size)) for _ in range(LIVE)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return time.perf_counter() - started
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.s3", description=__doc__)
+    parser.add_argument("--size", type=int, default=1024, metavar="MIB", help="of one upload")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write the JSON there as well")
+    options = parser.parse_args(arguments)
+    size = options.size * MIB
+    server = servers.seaweedfs()
+    with command(server) as to:
+        measured = throughput(to, server, size, options.rounds)
+        alone, beside = beside_stalled(to, max(size // 8, 2 * PART))
+    found = {
+        "size_mib": options.size,
+        "seconds_ours": measured.ours,
+        "seconds_boto3": measured.boto3,
+        "throughput_ratio": round(measured.ratio, 3),
+        "cpu_seconds_of_the_server": round(measured.cpu, 2),
+        "memory_mib": round(measured.memory / MIB, 1),
+        "memory_allowed_mib": (IN_FLIGHT + 2) * PART // MIB,
+        "seconds_of_4_alone": round(alone, 2),
+        "seconds_of_4_beside_28_stalled": round(beside, 2),
+    }
+    text = json.dumps(found, indent=2)
+    print(text)
+    if options.output:
+        options.output.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()
