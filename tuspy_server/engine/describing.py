@@ -72,7 +72,7 @@ async def fetch(steps: Steps, exchange: Exchange, intent: Fetch) -> Reply:
         state = exchange.dialect.described(exchange.call, info, exchange.runtime.now())
         return Reply(response=replace(state, status=204))
     plan = plan_download(exchange.request, info)
-    if plan.span is None or intent.head:
+    if plan.span is None:
         return Reply(response=plan.response)
     opened = await open_download(exchange.runtime, info, plan.span)
     return Reply(response=plan.response, download=opened)

@@ -83,10 +83,9 @@ class Terminate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetch:
-    """The bytes of a finished upload; `head` wants the headers only."""
+    """The bytes of a finished upload."""
 
     id: str
-    head: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -108,9 +108,6 @@ class Tus1:
             error = UploadLocked(explanation(error))
         headers, body = plain_text(error)
         headers = (*_base(refusal.upload), *headers, *error.headers)
-        if refusal.location is not None:
-            offset = refusal.upload.offset if refusal.upload is not None else 0
-            headers = (*headers, ("Location", refusal.location), ("Upload-Offset", str(offset)))
         return Response(status=error.status, headers=headers, body=body)
 
 
