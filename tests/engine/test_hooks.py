@@ -113,6 +113,14 @@ def test_an_impossible_id_is_the_hooks_fault_and_creates_nothing(chosen: str) ->
     assert (answer.status, "location" in answer.headers) == (500, False)
 
 
+@pytest.mark.parametrize("key", ["", "a b", "a,b", "a\r\nX: y", "größe", "\udcff"])
+def test_an_impossible_metadata_key_is_the_hooks_fault_and_creates_nothing(key: str) -> None:
+    told: list[HookEvent] = []
+    hooks = Hooks(pre_create=lambda event: HookResult(metadata={key: "1"}), post_create=told.append)
+    answer = EngineClient(hooks=hooks).create(5)
+    assert (answer.status, "location" in answer.headers, told) == (500, False, [])
+
+
 def refusing(*, body: bytes | None = b"no") -> Callable[[HookEvent], None]:
     def refuse(event: HookEvent) -> None:
         raise RejectUpload("not you", status=418, headers=(("X-Why", "tea"),), body=body)
@@ -251,6 +259,15 @@ def test_on_error_sees_and_may_answer(runner: Runner) -> None:
     assert client.append("nope", 0, b"x").status == 599
     assert client.head("nope").status == 404
     assert [type(error).__name__ for error in seen] == ["UploadNotFound", "UploadNotFound"]
+
+
+def test_an_answer_of_on_error_is_laid_over_ours() -> None:
+    def report(error: Exception, request: Request) -> Response:
+        return Response(status=404, headers=(("X-Help", "https://help.example"),), body=b"gone?")
+
+    answer = EngineClient(hooks=Hooks(on_error=report)).append("nope", 0, b"x")
+    assert (answer.status, answer.body, answer["x-help"]) == (404, b"gone?", "https://help.example")
+    assert (answer["tus-resumable"], answer["cache-control"]) == ("1.0.0", "no-store")
 
 
 def by_header(request: Request) -> str | None:

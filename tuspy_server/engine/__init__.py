@@ -148,16 +148,18 @@ class Engine(Steps):
         error = exc if isinstance(exc, TusError) else TusError()
         if error.fault == "server" or error is not exc:
             log.error("%s %s failed: %s", exchange.call.method, error.code, exc, exc_info=exc)
+        refusal = Refusal(error=error, upload=exchange.upload)
+        response = exchange.dialect.refused(exchange.call, refusal, exchange.runtime.now())
+        given = await self._ask_app(exchange, exc)
+        return Reply(response=merge(response, given or _answer_of(error)), failed=True)
+
+    async def _ask_app(self, exchange: Exchange, exc: Exception) -> Response | None:
+        """The first answer of an `on_error` hook."""
         for hook in self.hooks.on_error:
             answer: Response | None = await exchange.runtime.ask(hook, exc, exchange.request)
             if answer is not None:
-                return Reply(response=answer, failed=True)
-        refusal = Refusal(
-            error=error,
-            upload=exchange.upload,
-        )
-        response = exchange.dialect.refused(exchange.call, refusal, exchange.runtime.now())
-        return Reply(response=merge(response, _answer_of(error)), failed=True)
+                return answer
+        return None
 
 
 def _announced(request: Request) -> tuple[Content, TusError | None]:

@@ -8,19 +8,21 @@ from dataclasses import replace
 from tuspy_server.engine.exchange import Exchange
 from tuspy_server.errors import StopUpload, StoreFailed
 from tuspy_server.models import HookResult, Response, UploadInfo
-from tuspy_server.protocol.fields import write_metadata
+from tuspy_server.protocol.fields import is_metadata_key, write_metadata
 from tuspy_server.protocol.resolve import is_valid_id
 
 log = logging.getLogger("tuspy_server")
 
 
 def apply(info: UploadInfo, result: HookResult) -> UploadInfo:
-    """The record with a hook's changes. A hook that chooses an impossible id is the app's fault: StoreFailed."""
+    """The record with a hook's changes. An id or a metadata key that cannot be is the app's fault: StoreFailed."""
     if result.id is not None:
         if not is_valid_id(result.id):
             raise StoreFailed(f"a hook chose {result.id!r}, which cannot be an upload id")
         info = replace(info, id=result.id)
     if result.metadata is not None:
+        if not all(map(is_metadata_key, result.metadata)):
+            raise StoreFailed("a hook chose a metadata key that cannot be written into Upload-Metadata")
         info = replace(info, metadata=dict(result.metadata), raw_metadata=write_metadata(result.metadata))
     if result.server_metadata is not None:
         info = replace(info, server_metadata=dict(result.server_metadata))

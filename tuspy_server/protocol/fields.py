@@ -49,6 +49,11 @@ def media_type(request: Request) -> str:
     return (request.header("content-type") or "").partition(";")[0].strip(OWS).lower()
 
 
+def is_metadata_key(key: str) -> bool:
+    """Whether a key can be written into Upload-Metadata and read again."""
+    return key.isascii() and _KEY.fullmatch(key) is not None
+
+
 def _pair(element: str) -> tuple[str, str]:
     key, _, encoded = element.partition(" ")
     if _KEY.fullmatch(key) is None:
