@@ -15,10 +15,11 @@ Headers: TypeAlias = Sequence[tuple[str, str]]
 
 @dataclass(frozen=True)
 class Answer:
-    """A response without its body; header names in lower case."""
+    """A response without its body, header names in lower case; `unread` bytes of the request were left alone."""
 
     status: int
     headers: dict[str, str] = field(default_factory=dict)
+    unread: int = 0
 
     def __getitem__(self, name: str) -> str:
         return self.headers[name]
@@ -26,17 +27,18 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """A request without a body, as it arrives at a server that was told its `root_path`."""
+    """A request as it arrives at a server that was told its `root_path`."""
 
     method: str
     target: str
     headers: Headers = ()
     peer: str = "127.0.0.1"
     root_path: str = ""
+    body: bytes = b""
 
     def fields(self) -> list[tuple[str, str]]:
         given = {name for name, _ in self.headers}
-        usual = [("host", "example.org"), ("tus-resumable", "1.0.0"), ("content-length", "0")]
+        usual = [("host", "example.org"), ("tus-resumable", "1.0.0"), ("content-length", str(len(self.body)))]
         return [*((name, value) for name, value in usual if name not in given), *self.headers]
 
     def scope(self) -> dict[str, Any]:
@@ -71,16 +73,17 @@ class Asked:
             "SERVER_PORT": "80",
             "SERVER_PROTOCOL": "HTTP/1.1",
             "REMOTE_ADDR": self.peer,
-            "CONTENT_LENGTH": "0",
+            "CONTENT_LENGTH": str(len(self.body)),
+            "CONTENT_TYPE": dict(self.headers).get("content-type", ""),
             "wsgi.version": (1, 0),
             "wsgi.url_scheme": "http",
-            "wsgi.input": io.BytesIO(),
+            "wsgi.input": io.BytesIO(self.body),
             "wsgi.errors": sys.stderr,
             "wsgi.multithread": True,
             "wsgi.multiprocess": False,
             "wsgi.run_once": False,
         }
-        fields = [(name, value) for name, value in self.fields() if name != "content-length"]
+        fields = [(name, value) for name, value in self.fields() if not name.startswith("content-")]
         return environ | {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in fields}
 
 
@@ -90,20 +93,19 @@ Ask: TypeAlias = Callable[[Asked], Answer]
 def ask_asgi(app: Any) -> Ask:
     async def call(asked: Asked) -> Answer:
         sent: list[Any] = []
-        parts = iter([{"type": "http.request", "body": b"", "more_body": False}])
+        left = [asked.body]
 
         async def receive() -> dict[str, Any]:
-            for part in parts:
-                return part
-            await asyncio.Event().wait()
-            raise AssertionError
+            if not left:
+                await asyncio.Event().wait()
+            return {"type": "http.request", "body": left.pop(), "more_body": False}
 
         async def send(message: Any) -> None:
             sent.append(message)
 
         await app(asked.scope(), receive, send)
         headers = {name.decode().lower(): value.decode() for name, value in sent[0]["headers"]}
-        return Answer(sent[0]["status"], headers)
+        return Answer(sent[0]["status"], headers, sum(map(len, left)))
 
     return lambda asked: asyncio.run(call(asked))
 
@@ -115,10 +117,12 @@ def ask_wsgi(app: Any) -> Ask:
         def start_response(*arguments: object) -> None:
             begun.extend(arguments[:2])
 
-        body: Iterable[bytes] = app(asked.environ(), start_response)
+        environ = asked.environ()
+        body: Iterable[bytes] = app(environ, start_response)
         list(body)
         getattr(body, "close", lambda: None)()
         status, headers = begun
-        return Answer(int(status.split()[0]), {name.lower(): value for name, value in headers})
+        unread = len(environ["wsgi.input"].read())
+        return Answer(int(status.split()[0]), {name.lower(): value for name, value in headers}, unread)
 
     return call

@@ -26,10 +26,15 @@ from tuspy_server.integrations.fastapi import tus_router
 from tuspy_server.integrations.flask import tus_blueprint
 from tuspy_server.integrations.starlette import TusMount
 
-if not settings.configured:
-    settings.configure(SECRET_KEY="of the tests", ALLOWED_HOSTS=["*"], ROOT_URLCONF=__name__, USE_TZ=True)
-    django.setup()
 
+def configure_django() -> None:
+    """Once in a process; every further call changes nothing."""
+    if not settings.configured:
+        settings.configure(SECRET_KEY="of the tests", ALLOWED_HOSTS=["*"], ROOT_URLCONF=__name__, USE_TZ=True)
+        django.setup()
+
+
+configure_django()
 urlpatterns: list[Any] = []
 
 
