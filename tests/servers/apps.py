@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tuspy_server import ASGIApp, Composer, Config, FileStore, HookEvent, Hooks, WSGIApp
+from tuspy_server import ASGIApp, Composer, Config, FileStore, HookEvent, Hooks, Request, WSGIApp
 from tuspy_server.interfaces import Writer
 from tuspy_server.models import UploadInfo
 
@@ -37,11 +38,18 @@ class _StuckWriter:
         return self._writer.close()
 
 
+def _chosen_id(request: Request) -> str:
+    """The id that a client of the tests asks for, else one that nobody guesses."""
+    return request.header("x-test-id") or secrets.token_hex(16)
+
+
 def _composer() -> tuple[Composer, Config, Hooks]:
     settings = json.loads(os.environ[SETTINGS])
     store_type = StuckStore if "TUSPY_TEST_STUCK" in os.environ else FileStore
     store = store_type(settings.pop("directory"), durability=settings.pop("durability", "none"))
     events = settings.pop("events", None)
+    if settings.pop("chosen_ids", False):
+        settings["new_id"] = _chosen_id
 
     def note(event: HookEvent) -> None:
         with Path(events).open("a") as file:

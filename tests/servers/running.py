@@ -46,7 +46,8 @@ def _command(server: str, port: int) -> list[str]:
         "granian-asgi": [*granian, "--interface", "asgi", "tests.servers.apps:asgi"],
         "granian-wsgi": [*granian, "--interface", "wsgi", "--blocking-threads", "32", "tests.servers.apps:wsgi"],
     }
-    return commands[server]
+    serve = [python, "-m", "tests.servers.serve", server, str(port)]
+    return commands.get(server, serve)
 
 
 @dataclass
