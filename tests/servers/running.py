@@ -76,6 +76,10 @@ class RunningServer:
         status = Path(f"/proc/{self._worker()}/status").read_text()
         return int(status.partition("Threads:")[2].split()[0])
 
+    def descriptors(self) -> int:
+        """Open files and sockets."""
+        return len(list(Path(f"/proc/{self._worker()}/fd").iterdir()))
+
     def memory(self) -> int:
         """Resident bytes."""
         status = Path(f"/proc/{self._worker()}/status").read_text()
