@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -19,6 +20,17 @@ from tests.servers.processes import ServerProcess, free_ports, program
 BUCKET = "uploads"
 KEY_ID, SECRET = "AKTEST", "SKTEST"
 SMALL_PART = 100
+
+
+_open: list[Any] = []
+
+
+@pytest.fixture(autouse=True)
+def close_clients() -> Iterator[None]:
+    """Close what a test opened: dropped connections would be a warning of whatever test runs when they are found."""
+    yield
+    while _open:
+        _open.pop().close()
 
 
 @dataclass(frozen=True)
@@ -39,9 +51,11 @@ class S3Server:
             "max_pool_connections": 32,
             **config,
         }
-        return boto3.session.Session(KEY_ID, SECRET).client(
+        made = boto3.session.Session(KEY_ID, SECRET).client(
             "s3", endpoint_url=self.url, region_name="us-east-1", config=Config(**settings)
         )
+        _open.append(made)
+        return made
 
 
 @cache

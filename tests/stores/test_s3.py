@@ -7,6 +7,7 @@ import itertools
 import pytest
 
 from tests.servers import s3 as servers
+from tests.servers.s3 import close_clients as close_clients
 from tuspy_server import testing
 from tuspy_server.backends.s3 import Bucket
 from tuspy_server.stores.s3 import S3Store

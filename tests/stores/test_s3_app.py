@@ -8,6 +8,7 @@ import pytest
 from werkzeug.test import Client
 
 from tests.servers import s3 as servers
+from tests.servers.s3 import close_clients as close_clients
 from tests.stores.ledger_app import PIECE, AppSuite
 from tuspy_server.backends.s3 import Bucket
 from tuspy_server.stores.s3 import S3Store

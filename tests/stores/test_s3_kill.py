@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.servers import s3 as servers
+from tests.servers.s3 import close_clients as close_clients
 from tests.stores.s3_client import Upload, patiently
 from tests.stores.s3_killed import content, store_on
 from tuspy_server.errors import UploadNotFound
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no for
 
 CAMPAIGN = bool(os.environ.get("TUSPY_SERVER_CAMPAIGN"))
 SERVERS = [servers.moto, servers.seaweedfs] if CAMPAIGN else [servers.moto]
-FIRST, LAST, STRIDE = (0, 1000, 1) if CAMPAIGN else (2, 140, 9)
+FIRST, LAST, STRIDE = (0, 1000, 1) if CAMPAIGN else (2, 140, 23)
 
 _prefixes = (f"killed-{os.getpid()}-{n}/" for n in itertools.count())
 

@@ -15,6 +15,7 @@ import pytest
 from botocore.awsrequest import AWSResponse  # type: ignore[import-untyped, unused-ignore]
 
 from tests.servers import s3 as servers
+from tests.servers.s3 import close_clients as close_clients
 from tests.servers.s3_faults import Fault, Script
 from tests.stores.s3_client import Upload
 from tuspy_server.backends.s3 import Bucket

@@ -20,6 +20,7 @@ from botocore.exceptions import (  # type: ignore[import-untyped, unused-ignore]
 )
 
 from tests.servers import s3 as servers
+from tests.servers.s3 import close_clients as close_clients
 from tests.stores.s3_client import Upload
 from tuspy_server.backends.s3 import Bucket, Missing, Refused, translate
 from tuspy_server.errors import StoreFailed, StoreFull, StoreUnavailable, UploadGone, UploadTooLarge
