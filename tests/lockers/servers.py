@@ -18,6 +18,9 @@ from urllib.request import urlopen
 
 import pytest
 
+# An overloaded machine takes its time over the imports of a simulator.
+_START_TIMEOUT = 120.0
+
 
 def free_port() -> int:
     with socket.socket() as probe:
@@ -83,7 +86,7 @@ class Server:
             self._process = subprocess.Popen(
                 self._command, stdout=log, stderr=log, user=self._user, env=self._environment
             )
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + _START_TIMEOUT
         while True:
             with socket.socket() as client:
                 if client.connect_ex(("127.0.0.1", self.port)) == 0 and self._ready():

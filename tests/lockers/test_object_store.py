@@ -70,11 +70,11 @@ class TestObjectStoreLocker(LeasedSuite):
 
 
 class TestObjectStoreLockerOnSeaweedFS(LockerSuite):
-    lease = 5.0
+    lease = 10.0
     try_limit = 1.0
     handover_limit = 2.0
     handovers = 3
-    crash_limit = 12.0
+    crash_limit = 25.0
     wish_limit = 5.0
 
     @pytest.fixture
