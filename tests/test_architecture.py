@@ -31,7 +31,7 @@ ALLOWED: dict[str, tuple[set[str], set[str] | None]] = {
         {"werkzeug.wsgi"},
     ),
     "asgi": (
-        CORE | {"engine", "runtime", "composer", "interfaces", "protocol", "hooks.events", "servers", "gauge"},
+        CORE | {"asgi", "engine", "runtime", "composer", "interfaces", "protocol", "hooks.events", "servers", "gauge"},
         {"anyio"},
     ),
     "backends": ({"backends", "errors"}, None),
