@@ -23,7 +23,7 @@ BASELINE = _HERE / "counts.json"
 CASES = ("asgi/small", "asgi/large", "inline/small", "wsgi/small", "wsgi/large")
 
 _ROOT = _HERE.parent.parent
-_FEW, _MANY = {"small": 20, "large": 2}, {"small": 60, "large": 6}
+_FEW, _MANY = {"small": 10, "large": 1}, {"small": 30, "large": 3}
 _UNITS = {"small": 1, "large": 32}
 
 # Waiting and memory depend on the scheduler and the allocator; what is done to files does not.
@@ -41,17 +41,14 @@ class Tolerance:
         return now <= before + max(before * self.share, self.absolute)
 
 
-# Loop wake-ups (a byte through the self-pipe) and a lock's watch for rivals (stat and fcntl every few milliseconds)
-# come and go with timing: hence the room for these four.
+# Loop wake-ups (a byte through the self-pipe) come and go with the scheduler: hence the room for read and write.
 _TOLERANCES: Mapping[str, Tolerance] = {
     "hops": Tolerance(0.0, 0.05),
-    "package_calls": Tolerance(0.03, 0.5),
+    "package_calls": Tolerance(0.10, 0.5),
     "calls": Tolerance(0.10, 2.0),
     "bytes_copied": Tolerance(0.01, 64.0),
     "syscall:read": Tolerance(0.15, 0.5),
     "syscall:write": Tolerance(0.15, 0.5),
-    "syscall:fcntl": Tolerance(0.25, 0.5),
-    "syscall:newfstatat": Tolerance(0.10, 0.5),
 }
 _SYSCALL = Tolerance(0.03, 0.15)
 _PYTHON_CALLS = frozenset({"calls", "package_calls"})
