@@ -26,6 +26,7 @@ from tuspy_server.interfaces import DataStore
 from tuspy_server.models import Request, Response
 from tuspy_server.protocol.intents import Content
 from tuspy_server.runtime import InlineCaller, Runtime, run_sync
+from tuspy_server.servers.spooling import Adviser
 
 Environ = dict[str, Any]
 
@@ -56,11 +57,13 @@ class WSGIApp:
         self._runtime = Runtime(self.composer, InlineCaller())
         self._running: set[StreamBody] = set()
         self._stopping = False
+        self._adviser = Adviser()
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         if environ.get("wsgi.multiprocess") and getattr(self.composer.locker, "single_process", False):
             raise RuntimeError("the locker sees one process only and this server runs several: use FileLocker")
         self.composer.claim()
+        self._adviser.look_at_wsgi(environ)
         request = _request(environ)
         begun = self.engine.begin(request, raw_path=environ.get("RAW_URI") or environ.get("REQUEST_URI"))
         announced = begun.call.content

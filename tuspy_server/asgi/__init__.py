@@ -30,6 +30,7 @@ from tuspy_server.interfaces import DataStore
 from tuspy_server.models import Headers, Request
 from tuspy_server.protocol.resolve import below_root
 from tuspy_server.runtime import InlineCaller, Lane, LoopCaller, Runtime, run_sync
+from tuspy_server.servers.spooling import Adviser
 
 __all__ = ["ASGIApp", "Message", "Receive", "Scope", "Send"]
 
@@ -51,6 +52,7 @@ class ASGIApp:
         self._gauge = Gauge()
         self._running: set[StreamedBody] = set()
         self._stopping = False
+        self._adviser = Adviser()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -59,6 +61,7 @@ class ASGIApp:
         if scope["type"] != "http":
             raise ValueError(f"tuspy_server answers http, not {scope['type']}")
         self.composer.claim()
+        self._adviser.look_at_asgi(receive)
         request = _request(scope, receive)
         raw_path: bytes | None = scope.get("raw_path")
         begun = self.engine.begin(request, raw_path=None if raw_path is None else raw_path.decode("latin-1"))
