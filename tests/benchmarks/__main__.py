@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # servers end, files go, as after ^C
     try:
         chosen = cases(options.scenario or list(SCENARIOS))
         servers = find(options.server) if options.server else [*SERVERS, *(OPTIONAL if options.optional else ())]
