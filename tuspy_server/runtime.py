@@ -175,7 +175,7 @@ class LoopCaller:
             if is_async(function):
                 return await cast(Awaitable[Any], function(*args, **kwargs))
             work = partial(function, *args, **kwargs)
-            result = await anyio.to_thread.run_sync(work, limiter=self.limiter(lane))
+            result: Any = await anyio.to_thread.run_sync(work, limiter=self.limiter(lane))
             return await result if hasattr(result, "__await__") else result
 
     async def call_within(self, seconds: float, function: Callable[..., object], *args: object) -> Any:
@@ -183,7 +183,7 @@ class LoopCaller:
             if is_async(function):
                 return await cast(Awaitable[Any], function(*args))
             work = partial(function, *args)
-            result = await anyio.to_thread.run_sync(work, limiter=self.limiter(Lane.HOOK), abandon_on_cancel=True)
+            result: Any = await anyio.to_thread.run_sync(work, limiter=self.limiter(Lane.HOOK), abandon_on_cancel=True)
             return await result if hasattr(result, "__await__") else result
 
     async def sleep(self, seconds: float) -> None:
@@ -221,7 +221,7 @@ class InlineCaller:
         self._hook_threads: concurrent.futures.ThreadPoolExecutor | None = None
 
     async def call(self, lane: Lane, function: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> Any:
-        result = function(*args, **kwargs)
+        result: Any = function(*args, **kwargs)
         return self._settle(result) if hasattr(result, "__await__") else result
 
     async def call_within(self, seconds: float, function: Callable[..., object], *args: object) -> Any:
@@ -233,7 +233,7 @@ class InlineCaller:
         time.sleep(seconds)  # noqa: ASYNC251 - this coroutine is driven by run_sync, no loop waits
 
     def _run(self, function: Callable[..., object], *args: object) -> Any:
-        result = function(*args)
+        result: Any = function(*args)
         return self._settle(result) if hasattr(result, "__await__") else result
 
     def _settle(self, awaitable: Awaitable[T]) -> T:

@@ -98,6 +98,7 @@ class ASGIApp:
             await self._respond(begun, reply, connection, unread=not ended)
 
     async def _run_streamed(self, begun: Begun, connection: Connection) -> tuple[Reply, bool]:
+        replies: list[Reply] = []
         async with anyio.create_task_group() as tasks:
             source = connection.source(begun.call.content.size) if self.config.kernel_moves else None
             body = StreamedBody(connection, tasks, self.config.network_timeout, source)
@@ -105,11 +106,12 @@ class ASGIApp:
             try:
                 if self._stopping:
                     body.interrupt(ShuttingDown())
-                reply = await self.engine.carry_out(begun, body, self._runtime, self._interim(connection))
+                interim = self._interim(connection)
+                replies.append(await self.engine.carry_out(begun, body, self._runtime, interim))
             finally:
                 self._running.discard(body)
             tasks.cancel_scope.cancel()
-        return reply, connection.ended
+        return replies[0], connection.ended
 
     def _interim(self, connection: Connection) -> Interim | None:
         return connection.interim() if self.config.interim_responses else None

@@ -110,9 +110,10 @@ class Bucket:
             return self
         hasty = copy(self)
         hasty._made = None
+        configured: float = vars(self._config)["connect_timeout"]  # botocore sets its options at run time
         hasty._config = self._config.merge(
             ClientConfig(
-                connect_timeout=min(timeout, self._config.connect_timeout),
+                connect_timeout=min(timeout, configured),
                 read_timeout=timeout,
                 retries={"total_max_attempts": 2, "mode": "standard"},
             )
@@ -129,7 +130,7 @@ class Bucket:
             with self._making:
                 made = self._made
                 if made is None or made[0] != os.getpid():
-                    session = boto3.session.Session()
+                    session = boto3.Session()
                     client = session.client(
                         "s3", endpoint_url=self._endpoint_url, region_name=self._region, config=self._config
                     )

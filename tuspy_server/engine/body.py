@@ -20,6 +20,7 @@ class Body(Protocol):
 
     def take(self) -> Sequence[bytes]:
         """What has arrived and was not handed over yet; for a reader that was cancelled."""
+        ...
 
     def interrupt(self, reason: TusError) -> None:
         """Stop reading and make `read` raise `reason`. From any thread, returns at once; the first reason counts."""
@@ -30,15 +31,18 @@ class Movable(Protocol):
 
     def begin_moves(self) -> bytes:
         """Take over the source; returns what had been read from it before. Ended by `end_moves`."""
+        ...
 
     async def await_bytes(self) -> int:
         """How many bytes may be moved now, 0 at the body's clean end. Raises as `read` does."""
+        ...
 
     def move(self, target: int, limit: int, /) -> int:
         """Move what has arrived, at most `limit` bytes, to a file; never waits. From a worker thread.
 
         Raises OSError of the file.
         """
+        ...
 
     def end_moves(self) -> None: ...
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING
@@ -24,11 +24,8 @@ class Download:
 
     def path(self, store: object) -> PurePath | None:
         """The file that holds exactly these bytes, where the store has one."""
-        path_of = getattr(store, "path", None)
-        if not callable(path_of) or self.span.size != self.info.length:
-            return None
-        found: PurePath = path_of(self.info)
-        return found
+        path_of: Callable[[UploadInfo], PurePath] | None = getattr(store, "path", None)
+        return path_of(self.info) if path_of is not None and self.span.size == self.info.length else None
 
 
 async def open_download(runtime: Runtime, info: UploadInfo, wanted: ByteRange) -> Download:

@@ -11,7 +11,7 @@ from tuspy_server.engine.exchange import Exchange
 from tuspy_server.engine.hooking import inform
 from tuspy_server.engine.informing import PROGRESS_INTERVAL, tell_progress
 from tuspy_server.engine.locking import Locked
-from tuspy_server.errors import BodyTooLarge, ChecksumMismatch, LockLost, StoreError, TusError
+from tuspy_server.errors import ChecksumMismatch, LockLost, StoreError, TusError, UploadTooLarge
 from tuspy_server.interfaces import StagedWriter, Writer
 from tuspy_server.models import Checksum, UploadInfo, changed
 from tuspy_server.protocol import rules
@@ -139,7 +139,7 @@ class _Pour:
         """Write what the body gathered before its reader was cancelled, as far as the store takes it."""
         chunks = self._exchange.body.take()
         if chunks:
-            with contextlib.suppress(StoreError, BodyTooLarge):
+            with contextlib.suppress(StoreError, UploadTooLarge):
                 await self._write(chunks)
 
     async def _write(self, chunks: Sequence[bytes]) -> None:

@@ -76,7 +76,7 @@ class CommandHooks(Transport):
             finally:
                 if process.returncode is None:
                     _kill(process)
-        return process.returncode, output
+        return process.wait(), output
 
 
 def _environment(event: HookEvent) -> dict[str, str]:

@@ -118,7 +118,7 @@ class _Table:
             return self._given
         with self._making:
             if self._made is None or self._made[0] != os.getpid():
-                self._made = os.getpid(), boto3.session.Session().client("dynamodb", **self._options)
+                self._made = os.getpid(), boto3.Session().client("dynamodb", **self._options)
             return self._made[1]
 
     def forget(self) -> None:

@@ -82,6 +82,7 @@ class LeaseService(Protocol):
     def renew(self, held: Mapping[str, str], lease: float, /) -> Mapping[str, bool]:
         """Extend locks, given as owner and upload, to `lease` seconds from now. False for an owner that has lost its
         lock; one that is missing from the answer is tried again."""
+        ...
 
     def release(self, upload_id: str, owner: str, /) -> None:
         """Free the lock if `owner` has it."""
@@ -92,6 +93,7 @@ class LeaseService(Protocol):
     def wishes(self, process: str, held: Callable[[], Mapping[str, str]], /) -> Iterable[str]:
         """Owners of this process whose locks are wanted. Waits for some, though not for ever. `held` tells what the
         process holds at the moment."""
+        ...
 
     def forget(self) -> None:
         """In a forked child: drop connections without a word to the other side, for they are the parent's."""

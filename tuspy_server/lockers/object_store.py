@@ -48,6 +48,7 @@ class ConditionalObjects(Protocol):
 
     def list(self, prefix: str) -> Iterable[object]:
         """Objects whose keys begin with `prefix`: the keys, or things with an attribute `key`."""
+        ...
 
 
 class _HasBucket(Protocol):

@@ -59,6 +59,7 @@ class Dialect(Protocol):
     @property
     def protocol(self) -> str:
         """What is recorded as `UploadInfo.protocol`."""
+        ...
 
     @property
     def draft_version(self) -> int | None:
@@ -68,17 +69,21 @@ class Dialect(Protocol):
 
     def created(self, call: Call, info: UploadInfo, location: str, now: datetime) -> Response:
         """A new upload that is not complete yet."""
+        ...
 
     def appended(self, call: Call, info: UploadInfo, location: str, now: datetime) -> Response:
         """More bytes for an upload that is not complete yet."""
+        ...
 
     def completed(
         self, call: Call, info: UploadInfo, response: StoredResponse | None, location: str, now: datetime
     ) -> Response:
         """The end of an upload, by creation or append; also when asked for again. `response` is the app's."""
+        ...
 
     def interrupted(self, call: Call, info: UploadInfo, failure: TusError, location: str, now: datetime) -> Response:
         """A new upload whose first bytes broke off; it can be resumed."""
+        ...
 
     def announced(self, call: Call, info: UploadInfo, location: str, now: datetime) -> Headers | None:
         """The 104 that names a new upload, before its body is read; None where it must not be sent."""

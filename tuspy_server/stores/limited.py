@@ -176,7 +176,7 @@ class LimitedWriter:
 
 
 async def _settled(value: MaybeAwaitable[T]) -> T:
-    return await value if isinstance(value, Awaitable) else value
+    return await value if isinstance(value, Awaitable) else value  # pyright: ignore[reportReturnType]
 
 
 def _in_colour_of(method: Callable[..., object], core: Callable[..., Coroutine[Any, Any, T]]) -> Callable[..., Any]:

@@ -19,21 +19,25 @@ class Shares(Protocol):
 
     def share(self, upload_id: str) -> int:
         """Bytes set aside for an upload; 0 for one that is not known."""
+        ...
 
     def reserve(self, upload_id: str, size: int, limit: int) -> bool:
         """Make an upload's share `size` if all shares together then are at most `limit`; whether they are.
 
         Making a share smaller always succeeds.
         """
+        ...
 
     def release(self, upload_id: str) -> None:
         """Forget an upload."""
 
     def used(self) -> int:
         """All shares together."""
+        ...
 
     def older_than(self, seconds: float) -> list[str]:
         """Uploads that got their share so long ago, oldest first."""
+        ...
 
 
 class FileShares:
@@ -47,6 +51,10 @@ class FileShares:
         self._clock = clock
         self._mutex = threading.RLock()
         self._opened: tuple[int, sqlite3.Connection] | None = None
+
+    def __del__(self) -> None:
+        if self._opened is not None and self._opened[0] == os.getpid():
+            self._opened[1].close()
 
     def share(self, upload_id: str) -> int:
         with self._transaction() as database:

@@ -23,6 +23,7 @@ class Buffer(Protocol):
 
     def body(self) -> IO[bytes] | Pieces:
         """What the SDK sends, from its beginning."""
+        ...
 
     def drop(self) -> None:
         """Give the space back."""

@@ -231,7 +231,7 @@ class LockerProcess:
         self._process = _CONTEXT.Process(target=_serve, args=(make_locker, theirs), daemon=True)
         self._process.start()
         theirs.close()
-        self.answer()
+        self._started = False
 
     def __enter__(self) -> LockerProcess:
         return self
@@ -240,7 +240,10 @@ class LockerProcess:
         self.kill()
 
     def tell(self, name: str, *arguments: object) -> None:
-        """Start a command without waiting for it."""
+        """Start a command without waiting for it. The first waits for the process, so that several start side by side."""
+        if not self._started:
+            self._started = True
+            self.answer()
         self._connection.send((name, arguments))
 
     def answer(self) -> object:
