@@ -26,7 +26,8 @@ def cheroot(port: int) -> None:
 def waitress(port: int) -> None:
     from waitress import serve
 
-    serve(wsgi(), host=HOST, port=port, threads=THREADS)
+    forwarded = {"x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"}  # which it removes otherwise
+    serve(wsgi(), host=HOST, port=port, threads=THREADS, trusted_proxy=HOST, trusted_proxy_headers=forwarded)
 
 
 def daphne(port: int) -> None:
