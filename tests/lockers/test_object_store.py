@@ -53,12 +53,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MotoServer]:
     pytest.importorskip("moto.server", reason="moto is not installed")
     port = free_port()
     log = tmp_path_factory.mktemp("moto") / "log"
-    with MotoServer([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], port, log) as server:
+    with MotoServer([sys.executable, "-m", "tests.lockers.moto_in_turn", str(port)], port, log) as server:
         yield server
 
 
 class TestObjectStoreLocker(LeasedSuite):
     lease = 5.0
+    processes = 8  # a simulator that answers in turn has not the time for more
     handover_limit = 2.0
     handovers = 3
     crash_limit = 10.0

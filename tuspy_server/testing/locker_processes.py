@@ -240,7 +240,10 @@ class LockerProcess:
         self.kill()
 
     def tell(self, name: str, *arguments: object) -> None:
-        """Start a command without waiting for it. The first waits for the process, so that several start side by side."""
+        """Start a command without waiting for it.
+
+        The first waits for the process instead of the constructor, so that several start side by side.
+        """
         if not self._started:
             self._started = True
             self.answer()
