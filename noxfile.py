@@ -52,7 +52,7 @@ def _find(version: str) -> bool:
 def _paths(session: str) -> list[str]:
     """The files that a session with servers runs."""
     found = {str(path.relative_to(HERE)) for pattern in SERVERS[session] for path in HERE.glob(pattern)}
-    return sorted(found - set(SERVERLESS))
+    return sorted(found - {*SERVERLESS, *SIMULATED})
 
 
 FOUND = [version for version in PYTHONS if _find(version)]
@@ -68,6 +68,8 @@ SERVERS = {
     ],
     "faults": ["tests/faults/test_*.py"],
 }
+# Locks on simulators of cloud services: minutes of churn, and a simulator starved of its core loses leases.
+SIMULATED = [f"tests/lockers/test_{name}.py" for name in ("azure", "dynamodb", "object_store", "object_store_gcs")]
 SERVERLESS = [f"tests/lockers/test_{name}.py" for name in ("file", "json_http", "lease", "memory", "polled", "worker")]
 
 nox.needs_version = ">=2025.2"
@@ -166,6 +168,13 @@ def _campaign(session: nox.Session, path: str, **environment: str) -> None:
 def campaign_kill(session: nox.Session) -> None:
     """5000 kills of the command; TUSPY_KILL_SEED chooses another schedule."""
     _campaign(session, "tests/faults/test_kill.py", TUSPY_KILLS="5000")
+
+
+@nox.session(name="campaign_lockers")
+def campaign_lockers(session: nox.Session) -> None:
+    """The lockers on DynamoDB, on buckets and on Azure's leases, against simulators."""
+    session.install("-e", ".[server,hooks]", *_group("test", "back-ends", "interop"))
+    session.run("pytest", "--quiet", *(session.posargs or SIMULATED))
 
 
 @nox.session(name="campaign_race")
