@@ -63,12 +63,7 @@ SERVERS = {
     "object_stores": ["tests/stores/test_s3*.py", "tests/stores/test_gcs*.py", "tests/stores/test_azure*.py"],
     "lockers": ["tests/lockers/test_*.py"],
     "interop": [
-        *(
-            "tests/interop/test_*.py",
-            "tests/hooks/test_tusd.py",
-            "tests/hooks/test_queue.py",
-            "tests/cli/test_services.py",
-        ),
+        *("tests/interop/test_*.py", "tests/hooks/test_tusd.py", "tests/hooks/test_queue.py"),
         "tests/cli/test_services.py",
     ],
     "faults": ["tests/faults/test_*.py"],
