@@ -58,7 +58,7 @@ def contended(holder: RunningServer, asker: WireClient, *, fast: bool) -> list[f
         upload = holder.client.create(SIZE)
         wire = holder.client.begin_append(upload, 0, SIZE, b"x" * 100_000)
         path = holder.directory / upload.rpartition("/")[2]
-        eventually(lambda path=path: path.stat().st_size >= 100_000)
+        eventually(lambda path=path: path.stat().st_size >= 1 << 16)
         sender = FastSender(wire) if fast else None
         time.sleep(0.05)
         seconds, offset = timed_head(asker, upload)
