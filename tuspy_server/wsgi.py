@@ -152,6 +152,7 @@ class StreamBody:
         self._step = SMALLEST_READ
         self._reason: TusError | None = None
         self.ended = announced.size == 0
+        self._unasked = announced.expects_continue
 
     async def read(self) -> Sequence[bytes] | None:
         if self.ended:
@@ -179,7 +180,12 @@ class StreamBody:
                 socket.socket.shutdown(self._socket, socket.SHUT_RD)
 
     def drain(self) -> None:
-        """Read a bounded part of what is left, so that the client can read the answer."""
+        """Read a bounded part of what is left, so that the client can read the answer.
+
+        Not a body that waits for 100 Continue: the server would ask for it now, after the answer.
+        """
+        if self._unasked:
+            return
         deadline = time.monotonic() + DRAIN_TIME
         size = 0
         with contextlib.suppress(TusError):
@@ -194,6 +200,7 @@ class StreamBody:
             raise self._reason
 
     def _read(self, size: int) -> bytes:
+        self._unasked = False
         started = time.monotonic()
         piece = self._guarded(size)
         if self._left is not None:
