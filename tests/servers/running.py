@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,8 +64,13 @@ class RunningServer:
         return WireClient(self.port)
 
     def kill(self) -> None:
+        """SIGKILL for the process and for its workers, which granian's outlive it otherwise."""
+        workers = self._children()
         self.process.kill()
         self.process.wait()
+        for worker in workers:
+            with suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGKILL)
 
     def stop(self, within: float = 20.0) -> int:
         """SIGTERM, and the exit code once it has ended."""
@@ -87,8 +92,12 @@ class RunningServer:
 
     def _worker(self) -> int:
         """The process that serves: the first child of a supervisor, else the process itself."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return int(children[0]) if children else self.process.pid
+        children = self._children()
+        return children[0] if children else self.process.pid
+
+    def _children(self) -> list[int]:
+        listed = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        return [int(pid) for pid in listed.split()]
 
 
 def await_port(port: int, process: subprocess.Popen[bytes], within: float = 20.0) -> None:

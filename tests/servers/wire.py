@@ -48,8 +48,8 @@ class Wire:
     def send_head(self, method: str, target: str, headers: Mapping[str, str] | None = None) -> None:
         """The request line and fields, not the body. An absolute URL is reduced to its path."""
         path = urlsplit(target).path if "://" in target else target
-        lines = [f"{method} {path} HTTP/1.1", f"Host: 127.0.0.1:{self.port}"]
-        fields = {"Tus-Resumable": "1.0.0", **(headers or {})}
+        lines = [f"{method} {path} HTTP/1.1"]
+        fields = {"Host": f"127.0.0.1:{self.port}", "Tus-Resumable": "1.0.0", **(headers or {})}
         lines += [f"{name}: {value}" for name, value in fields.items()]
         self.send("\r\n".join(lines).encode("latin-1") + b"\r\n\r\n")
 
@@ -109,6 +109,17 @@ class Wire:
         if body:
             self.send(body)
         return self.receive(head=method == "HEAD")
+
+    def rest(self) -> bytes:
+        """Whatever comes until the server closes the connection."""
+        data, self._buffer = self._buffer, b""
+        while more := self._sock.recv(1 << 16):
+            data += more
+        return data
+
+    def wait_at_most(self, seconds: float) -> None:
+        """From now on a silent server is a TimeoutError after so long."""
+        self._sock.settimeout(seconds)
 
     def finish(self) -> None:
         """Close in good order (FIN)."""
