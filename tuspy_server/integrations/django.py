@@ -16,10 +16,11 @@ from django.urls import URLPattern, path
 from django.views.decorators.csrf import csrf_exempt
 
 from tuspy_server.asgi import ASGIApp, Receive, Scope, Send
+from tuspy_server.integrations import asgi
+from tuspy_server.integrations.asgi import Application
 from tuspy_server.integrations.cross_origin import refusal_headers
 from tuspy_server.integrations.views import run_view
 from tuspy_server.models import Request
-from tuspy_server.protocol.resolve import below_root
 from tuspy_server.wsgi import Environ, WSGIApp
 
 if TYPE_CHECKING:  # models may be imported only once Django's apps are loaded
@@ -73,22 +74,17 @@ class _Answer(StreamingHttpResponse):
             del self.headers["Content-Type"]
 
 
-def beside(prefix: str, app: ASGIApp, django: Callable[..., Any]) -> Callable[[Scope, Receive, Send], Any]:
-    """An ASGI app that serves `app` at `prefix` and below, and Django everywhere else."""
-    prefix = "/" + prefix.strip("/")
+def beside(prefix: str, app: ASGIApp, django: Callable[..., Any]) -> Application:
+    """An ASGI app that serves `app` at `prefix` and below, and Django everywhere else.
 
-    async def application(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await app(scope, receive, send)
-            return
-        root_path = scope.get("root_path", "")
-        rest = below_root(scope["path"], root_path)
-        if scope["type"] == "http" and (rest == prefix or rest.startswith(prefix + "/")):
-            await app({**scope, "app_root_path": root_path, "root_path": root_path + prefix}, receive, send)
-        else:
-            await django(scope, receive, send)
+    Django knows no lifespan; the server's goes to `app`.
+    """
+    application = asgi.beside(prefix, app, django)
 
-    return application
+    async def live(scope: Scope, receive: Receive, send: Send) -> None:
+        await (app if scope["type"] == "lifespan" else application)(scope, receive, send)
+
+    return live
 
 
 def session_user(request: Request) -> AbstractBaseUser | AnonymousUser:
