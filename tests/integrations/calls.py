@@ -15,7 +15,7 @@ Headers: TypeAlias = Sequence[tuple[str, str]]
 
 @dataclass(frozen=True)
 class Answer:
-    """A response without its body, header names in lower case; `unread` bytes of the request were left alone."""
+    """A response without its body, header names in lower case; `unread` bytes of the request were left alone before."""
 
     status: int
     headers: dict[str, str] = field(default_factory=dict)
@@ -120,9 +120,9 @@ def ask_wsgi(app: Any) -> Ask:
         environ = asked.environ()
         body: Iterable[bytes] = app(environ, start_response)
         list(body)
+        unread = len(asked.body) - environ["wsgi.input"].tell()
         getattr(body, "close", lambda: None)()
         status, headers = begun
-        unread = len(environ["wsgi.input"].read())
         return Answer(int(status.split()[0]), {name.lower(): value for name, value in headers}, unread)
 
     return call

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from tuspy_server.asgi import ASGIApp, Receive, Scope, Send
 from tuspy_server.integrations import asgi
 from tuspy_server.integrations.asgi import Application
 from tuspy_server.integrations.cross_origin import refusal_headers
-from tuspy_server.integrations.views import run_view
+from tuspy_server.integrations.views import drain, run_view
 from tuspy_server.models import Request
 from tuspy_server.wsgi import Environ, WSGIApp
 
@@ -53,6 +54,8 @@ def tus_urls(prefix: str, app: WSGIApp, *, decorators: Sequence[Callable[[Any], 
         response: HttpResponseBase = (serve if request.method == "OPTIONS" else guarded)(request, **arguments)
         for name, value in refusal_headers(request.method or "", request.headers.get("Origin"), app.config.cors):
             response.headers.setdefault(name, value)
+        if not isinstance(response, _Answer):
+            _drain_on_close(response, partial(drain, app, _environ(request)))
         return response
 
     prefix = prefix.strip("/")
@@ -63,6 +66,16 @@ def _environ(request: Any) -> Environ:
     """As the server made it: Django decodes its paths in place."""
     paths = {name: request.environ[name].encode().decode("latin-1") for name in ("SCRIPT_NAME", "PATH_INFO")}
     return {**request.environ, **paths, "django.request": request}
+
+
+def _drain_on_close(response: HttpResponseBase, drain: Callable[[], None]) -> None:
+    close = response.close
+
+    def drain_and_close() -> None:
+        drain()
+        close()
+
+    response.close = drain_and_close  # type: ignore[method-assign]  # as the server calls it
 
 
 class _Answer(StreamingHttpResponse):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from flask import Blueprint, Response, request
 
 from tuspy_server.integrations.cross_origin import refusal_headers
-from tuspy_server.integrations.views import METHODS, run_view
+from tuspy_server.integrations.views import METHODS, drain, run_view
 from tuspy_server.wsgi import WSGIApp
 
 
@@ -36,6 +37,8 @@ def tus_blueprint(url_prefix: str, app: WSGIApp, *, decorators: Sequence[Callabl
     def allow_reading(response: Response) -> Response:
         for name, value in refusal_headers(request.method, request.headers.get("Origin"), app.config.cors):
             response.headers.setdefault(name, value)
+        if not isinstance(response, _Answer):
+            response.call_on_close(partial(drain, app, request.environ))
         return response
 
     return blueprint

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
-from tuspy_server.wsgi import Environ, WSGIApp
+from tuspy_server.errors import TusError
+from tuspy_server.models import Request
+from tuspy_server.protocol.fields import content
+from tuspy_server.wsgi import Environ, StreamBody, WSGIApp
 
+_FRAMING = (
+    ("content-length", "CONTENT_LENGTH"),
+    ("transfer-encoding", "HTTP_TRANSFER_ENCODING"),
+    ("expect", "HTTP_EXPECT"),
+)
 METHODS = ("POST", "HEAD", "GET", "PATCH", "DELETE", "PUT")
 
 
@@ -22,6 +31,14 @@ class Answered:
     status: str
     headers: list[tuple[str, str]]
     body: Iterable[bytes]
+
+
+def drain(app: WSGIApp, environ: Environ) -> None:
+    """Read a bounded part of a body that was refused, once the answer was sent, so that the client gets to read it."""
+    headers = [(name, environ[key]) for name, key in _FRAMING if environ.get(key)]
+    with suppress(TusError):
+        announced = content(Request(method=environ["REQUEST_METHOD"], url="", path="", headers=tuple(headers)))
+        StreamBody(environ, announced, app.config).drain()
 
 
 def run_view(app: WSGIApp, environ: Environ, upload_id: str) -> Answered:
