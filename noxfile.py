@@ -58,7 +58,7 @@ def _paths(session: str) -> list[str]:
 FOUND = [version for version in PYTHONS if _find(version)]
 
 TIMED = ["tests/adapters", "tests/benchmarks", "tests/cli"]
-README = ["tests/test_readme.py"]
+README = ["tests/test_readme.py", "tests/docs"]
 SERVERS = {
     "object_stores": ["tests/stores/test_s3*.py", "tests/stores/test_gcs*.py", "tests/stores/test_azure*.py"],
     "lockers": ["tests/lockers/test_*.py"],
@@ -197,7 +197,7 @@ def wheel(session: nox.Session) -> None:
 @nox.session(python=FOUND[-1])
 def docs(session: nox.Session) -> None:
     """The programs of the README and of docs/examples, run."""
-    session.install("-e", ".[server,hooks]", *_group("test"))
+    session.install("-e", ".[server,hooks]", *_group("test", "interop"))
     session.run("pytest", "--quiet", *README, *session.posargs)
 
 
