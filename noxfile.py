@@ -121,7 +121,7 @@ def tests(session: nox.Session) -> None:
     if session.posargs:
         session.run("pytest", *session.posargs)
         return
-    elsewhere = [f"--ignore={path}" for path in (*README, *chain(*map(_paths, SERVERS)))]
+    elsewhere = [f"--ignore={path}" for path in (*README, *SIMULATED, *chain(*map(_paths, SERVERS)))]
     session.run("pytest", "--quiet", "--numprocesses=2", *elsewhere, *(f"--ignore={path}" for path in TIMED))
     if session.python == FOUND[0]:
         session.run("pytest", "--quiet", *TIMED, *elsewhere)
