@@ -12,6 +12,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "tuspy_server"
 CORE = {"errors", "models", "config"}
+WATCHED = {"watched", "observer"}
 PURE_WERKZEUG = {"werkzeug.http", "werkzeug.datastructures"}
 
 # What the modules of a layer may import: parts of this package, and modules of others. None: anything but `forbidden`.
@@ -22,16 +23,26 @@ ALLOWED: dict[str, tuple[set[str], set[str] | None]] = {
     "gauge": (set(), set()),
     "protocol": (CORE | {"protocol"}, PURE_WERKZEUG | {"http_sf", "google_crc32c"}),
     "interfaces": ({"models", "errors"}, set()),
+    "observer": ({"models", "errors"}, set()),
     "composer": ({"interfaces", "models", "errors"}, set()),
     "hooks.events": ({"interfaces", "models", "errors"}, set()),
-    "runtime": (CORE | {"interfaces", "composer", "hooks.events"}, {"anyio", "sniffio", "trio"}),
+    "runtime": (CORE | {"interfaces", "composer", "hooks.events", "observer"}, {"anyio", "sniffio", "trio"}),
     "engine": (CORE | {"engine", "protocol", "interfaces", "composer", "hooks.events"}, set()),
+    "observing": ({"engine", "models", "observer", "runtime"}, set()),
+    "queues": ({"models", "observer", "runtime"}, {"anyio"}),
+    "watched": (
+        {"composer", "config", "engine", "hooks.events", "observer", "observing", "queues", "runtime"},
+        set(),
+    ),
+    "observability": (CORE | {"observer"}, {"prometheus_client", "opentelemetry"}),
     "wsgi": (
-        CORE | {"engine", "runtime", "composer", "interfaces", "protocol", "hooks.events", "servers"},
+        CORE | WATCHED | {"engine", "runtime", "composer", "interfaces", "protocol", "hooks.events", "servers"},
         {"werkzeug.wsgi"},
     ),
     "asgi": (
-        CORE | {"asgi", "engine", "runtime", "composer", "interfaces", "protocol", "hooks.events", "servers", "gauge"},
+        CORE
+        | WATCHED
+        | {"asgi", "engine", "runtime", "composer", "interfaces", "protocol", "hooks.events", "servers", "gauge"},
         {"anyio"},
     ),
     "backends": ({"backends", "errors"}, None),

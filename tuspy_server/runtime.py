@@ -35,6 +35,7 @@ from tuspy_server.errors import NotSupported, StoreFailed, StoreFull
 from tuspy_server.hooks.events import Hook
 from tuspy_server.interfaces import Lock, StagedWriter, Writer
 from tuspy_server.models import HookEvent, HookResult, UploadInfo
+from tuspy_server.observer import Observer
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -247,18 +248,21 @@ async def _wait_for(awaitable: Awaitable[T]) -> T:
 
 
 class Runtime:
-    """Typed faces over one composer's members, for one kind of caller."""
+    """Typed faces over one composer's members, for one kind of caller. `observer` is told what happens to uploads."""
 
-    def __init__(self, composer: Composer, caller: Caller, clock: Clock | None = None) -> None:
+    def __init__(
+        self, composer: Composer, caller: Caller, clock: Clock | None = None, observer: Observer | None = None
+    ) -> None:
         self.composer = composer
         self.caller = caller
-        self._clock = clock or SystemClock()
+        self.clock = clock or SystemClock()
+        self.observer = observer
 
     def now(self) -> datetime:
-        return self._clock.now()
+        return self.clock.now()
 
     def monotonic(self) -> float:
-        return self._clock.monotonic()
+        return self.clock.monotonic()
 
     @property
     def may_wait(self) -> bool:

@@ -18,15 +18,17 @@ from werkzeug.wsgi import get_path_info
 
 from tuspy_server.composer import Composer
 from tuspy_server.config import Config
-from tuspy_server.engine import EMPTY_BODY, Begun, Download, Engine, Reply
+from tuspy_server.engine import EMPTY_BODY, Begun, Download, Reply
 from tuspy_server.engine.sweeping import Swept, sweep
 from tuspy_server.errors import BodyInterrupted, LengthRequired, ReadTimeout, ShuttingDown, TusError
 from tuspy_server.hooks.events import Hooks
 from tuspy_server.interfaces import DataStore
 from tuspy_server.models import Request, Response
+from tuspy_server.observer import Observer
 from tuspy_server.protocol.intents import Content
 from tuspy_server.runtime import InlineCaller, Runtime, run_sync
 from tuspy_server.servers.spooling import Adviser
+from tuspy_server.watched import Watched
 
 Environ = dict[str, Any]
 
@@ -45,16 +47,24 @@ class StartResponse(Protocol):
     def __call__(self, status: str, headers: list[tuple[str, str]], /) -> object: ...
 
 
-class WSGIApp:
-    """Serves uploads of a store (or a Composer) as a WSGI app; mount it anywhere or run it bare."""
+class WSGIApp(Watched):
+    """Serves uploads of a store (or a Composer) as a WSGI app; mount it anywhere or run it bare.
+
+    `observers` measure it, see tuspy_server.observability.
+    """
 
     def __init__(
-        self, store: DataStore | Composer, config: Config | None = None, *, hooks: Hooks | None = None
+        self,
+        store: DataStore | Composer,
+        config: Config | None = None,
+        *,
+        hooks: Hooks | None = None,
+        observers: Sequence[Observer] = (),
     ) -> None:
         self.config = config or Config()
         self.composer = Composer.of(store)
-        self.engine = Engine(self.composer, self.config, hooks or Hooks())
-        self._runtime = Runtime(self.composer, InlineCaller())
+        self._watch(self.composer, self.config, hooks, observers)
+        self._runtime = self._observed(Runtime(self.composer, InlineCaller()))
         self._running: set[StreamBody] = set()
         self._stopping = False
         self._adviser = Adviser()

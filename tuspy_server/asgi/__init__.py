@@ -11,6 +11,7 @@ the store has lately been fast (`Gauge`).
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from functools import partial
 
 import anyio
@@ -20,7 +21,7 @@ from tuspy_server.asgi.body import StreamedBody
 from tuspy_server.asgi.connection import Connection, Message, Receive, Scope, Send
 from tuspy_server.composer import Composer
 from tuspy_server.config import Config
-from tuspy_server.engine import EMPTY_BODY, Begun, Buffered, Engine, Reply, WouldWait
+from tuspy_server.engine import EMPTY_BODY, Begun, Buffered, Reply, WouldWait
 from tuspy_server.engine.exchange import Interim
 from tuspy_server.engine.sweeping import Swept, sweep
 from tuspy_server.errors import ShuttingDown
@@ -28,27 +29,37 @@ from tuspy_server.gauge import Gauge
 from tuspy_server.hooks.events import Hooks
 from tuspy_server.interfaces import DataStore
 from tuspy_server.models import Headers, Request
+from tuspy_server.observer import Observer
 from tuspy_server.protocol.resolve import below_root
 from tuspy_server.runtime import InlineCaller, Lane, LoopCaller, Runtime, run_sync
 from tuspy_server.servers.spooling import Adviser
+from tuspy_server.watched import Watched
 
 __all__ = ["ASGIApp", "Message", "Receive", "Scope", "Send"]
 
 SMALL_BODY = 64 << 10
 
 
-class ASGIApp:
-    """Serves uploads of a store (or a Composer) as an ASGI app; mount it anywhere or run it bare."""
+class ASGIApp(Watched):
+    """Serves uploads of a store (or a Composer) as an ASGI app; mount it anywhere or run it bare.
+
+    `observers` measure it, see tuspy_server.observability.
+    """
 
     def __init__(
-        self, store: DataStore | Composer, config: Config | None = None, *, hooks: Hooks | None = None
+        self,
+        store: DataStore | Composer,
+        config: Config | None = None,
+        *,
+        hooks: Hooks | None = None,
+        observers: Sequence[Observer] = (),
     ) -> None:
         self.config = config or Config()
         self.composer = Composer.of(store)
-        self.engine = Engine(self.composer, self.config, hooks or Hooks())
+        self._watch(self.composer, self.config, hooks, observers)
         self._caller = LoopCaller()
-        self._runtime = Runtime(self.composer, self._caller)
-        self._inline = Runtime(self.composer, InlineCaller(may_wait=False))
+        self._runtime = self._observed(Runtime(self.composer, self._caller))
+        self._inline = self._observed(Runtime(self.composer, InlineCaller(may_wait=False)))
         self._gauge = Gauge()
         self._running: set[StreamedBody] = set()
         self._stopping = False

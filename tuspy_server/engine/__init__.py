@@ -151,7 +151,7 @@ class Engine(Steps):
         refusal = Refusal(error=error, upload=exchange.upload)
         response = exchange.dialect.refused(exchange.call, refusal, exchange.runtime.now())
         given = await self._ask_app(exchange, exc)
-        return Reply(response=merge(response, given or _answer_of(error)), failed=True)
+        return Reply(response=merge(response, given or _answer_of(error)), failed=True, error=error)
 
     async def _ask_app(self, exchange: Exchange, exc: Exception) -> Response | None:
         """The first answer of an `on_error` hook."""

@@ -61,21 +61,25 @@ async def terminate(steps: Steps, exchange: Exchange, intent: Terminate) -> Repl
     async def after() -> None:
         await inform(exchange, "post_terminate", info)
 
+    is_told = steps.hooks.of("post_terminate") or exchange.runtime.observer is not None
     terminated = exchange.dialect.terminated(exchange.call)
-    return Reply(response=merge(terminated, response), after=after if steps.hooks.of("post_terminate") else None)
+    return Reply(response=merge(terminated, response), after=after if is_told else None)
 
 
 async def fetch(steps: Steps, exchange: Exchange, intent: Fetch) -> Reply:
     await steps.admit(exchange, intent.id)
     info = await steps.load(exchange, intent.id)
+    after: After | None = None
+    if not rules.is_complete(info) and info.protocol == rules.RUFH:  # there a GET asks for the offset, as HEAD does
+        info, after = await _look_closely(steps, exchange, info)
     if not rules.is_complete(info):
         state = exchange.dialect.described(exchange.call, info, exchange.runtime.now())
-        return Reply(response=replace(state, status=204))
+        return Reply(response=replace(state, status=204), after=after)
     plan = plan_download(exchange.request, info)
     if plan.span is None:
-        return Reply(response=plan.response)
+        return Reply(response=plan.response, after=after)
     opened = await open_download(exchange.runtime, info, plan.span)
-    return Reply(response=plan.response, download=opened)
+    return Reply(response=plan.response, download=opened, after=after)
 
 
 async def discover(steps: Steps, exchange: Exchange) -> Reply:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tuspy_server.config import Config
 from tuspy_server.engine.body import Body
 from tuspy_server.engine.downloading import Download
+from tuspy_server.errors import TusError
 from tuspy_server.hooks.events import Hooks
 from tuspy_server.models import Headers, HookEvent, Request, Response, UploadInfo
 from tuspy_server.protocol.dialect import Call, Dialect
@@ -31,6 +32,7 @@ class Reply:
     download: Download | None = None
     after: After | None = None
     failed: bool = False
+    error: TusError | None = None
 
 
 @dataclass(slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from datetime import timedelta
 
 from tuspy_server.engine.digesting import verify_whole, with_wanted_digest
 from tuspy_server.engine.exchange import After, Exchange
-from tuspy_server.engine.hooking import decide, inform
+from tuspy_server.engine.hooking import decide, inform, tell
 from tuspy_server.engine.locking import Locked
 from tuspy_server.errors import RejectUpload, StoreError, SyncFailed, TusError, UploadLocked
 from tuspy_server.models import Kind, Response, State, StoredResponse, UploadInfo, changed
@@ -57,7 +57,9 @@ async def finish(exchange: Exchange, info: UploadInfo, held: Locked, backoff: Ba
     FINISHING, for a later request or the sweep to try again.
     """
     if not _has_steps(exchange, info):
-        return settled(exchange, info)
+        info = settled(exchange, info)
+        tell(exchange, "post_finish", info)
+        return info
     runtime = exchange.runtime
     backoff.check(info.id, runtime.monotonic())
     try:
@@ -66,6 +68,7 @@ async def finish(exchange: Exchange, info: UploadInfo, held: Locked, backoff: Ba
         backoff.failed(info.id, runtime.monotonic())
         raise
     backoff.succeeded(info.id)
+    tell(exchange, "post_finish", finished)
     return finished
 
 

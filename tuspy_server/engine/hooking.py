@@ -50,6 +50,8 @@ async def inform(exchange: Exchange, hook_type: str, info: UploadInfo) -> None:
 
     StopUpload is passed on, for `post_receive`; elsewhere there is nothing left to stop.
     """
+    if hook_type != "post_finish":  # which is told when an upload ends, whether a hook wants to hear of it or not
+        tell(exchange, hook_type, info)
     for hook in exchange.hooks.of(hook_type):
         try:
             await exchange.runtime.inform(hook, exchange.event(hook_type, info), exchange.config.hook_timeout)
@@ -58,3 +60,10 @@ async def inform(exchange: Exchange, hook_type: str, info: UploadInfo) -> None:
                 raise
         except Exception:
             log.exception("hook %s failed", hook_type)
+
+
+def tell(exchange: Exchange, hook_type: str, info: UploadInfo) -> None:
+    """Let those who watch know; nothing if nobody does."""
+    observer = exchange.runtime.observer
+    if observer is not None:
+        observer.happened(exchange.event(hook_type, info))

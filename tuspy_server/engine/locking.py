@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import nullcontext
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ class Locked:
         self._body = body
         self._timeout = timeout
         self._locks: list[Lock] = []
+        self._asked = False
 
     @property
     def fence(self) -> int | None:
@@ -69,19 +71,38 @@ class Locked:
             await self._runtime.release(self._locks.pop())
 
     async def _acquire(self, upload_id: str, deadline: float) -> Lock:
+        lock = await self._try(upload_id)
+        if lock is not None:
+            return lock
+        self._check_wait(deadline)
+        observer = self._runtime.observer
+        with nullcontext() if observer is None else observer.step("lock", "wait"):
+            return await self._wait(upload_id, deadline)
+
+    async def _try(self, upload_id: str) -> Lock | None:
+        return await self._runtime.try_lock(upload_id, self._on_release_requested, self._on_lost)
+
+    async def _wait(self, upload_id: str, deadline: float) -> Lock:
         runtime = self._runtime
         while True:
-            lock = await runtime.try_lock(upload_id, self._on_release_requested, self._on_lost)
-            if lock is not None:
-                return lock
-            if runtime.monotonic() >= deadline:
-                raise UploadLocked
-            if not runtime.may_wait:
-                raise WouldWait
             await runtime.request_release(upload_id)
             await runtime.sleep(runtime.composer.locker.retry_interval)
+            lock = await self._try(upload_id)
+            if lock is not None:
+                return lock
+            self._check_wait(deadline)
+
+    def _check_wait(self, deadline: float) -> None:
+        """Raise UploadLocked where there is no time left to wait, WouldWait where it must be done elsewhere."""
+        if self._runtime.monotonic() >= deadline:
+            raise UploadLocked
+        if not self._runtime.may_wait:
+            raise WouldWait
 
     def _on_release_requested(self) -> None:
+        if not self._asked and self._runtime.observer is not None:
+            self._runtime.observer.handed_over()
+        self._asked = True
         self._body.interrupt(UploadInterrupted())
 
     def _on_lost(self) -> None:

@@ -101,7 +101,7 @@ class _Pour:
         self._intent = intent
         self._room = rules.room(info, limited=intent.limited)
         self._received = 0
-        self._watched = bool(exchange.hooks.of("post_receive"))
+        self._watched = bool(exchange.hooks.of("post_receive")) or exchange.runtime.observer is not None
         self._next_report = exchange.runtime.monotonic() + exchange.config.post_receive_interval
         self._announces = intent.announce and exchange.interim is not None and hasattr(writer, "flush")
         self._next_progress = exchange.runtime.monotonic() + PROGRESS_INTERVAL
