@@ -493,7 +493,6 @@ def test_asking_for_the_offset_ends_a_stalled_append_and_the_offset_stands(
     _ask_while_stalled(client, server, "HEAD")
 
 
-@pytest.mark.xfail(strict=True, reason="a GET of an open upload takes no lock yet")
 @since_8
 def test_get_asks_for_an_offset_that_stands_too(client: DraftClient, server: DraftServer) -> None:
     _ask_while_stalled(client, server, "GET")
