@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 from tuspy_server.asgi import ASGIApp
 from tuspy_server.cli.errors import SettingsError
@@ -15,12 +16,15 @@ from tuspy_server.cli.storage import check_storage, make_composer
 from tuspy_server.cli.values import PRIVATE
 from tuspy_server.config import Config, Cors, Origins
 
+if TYPE_CHECKING:
+    from tuspy_server.observer import Observer
+
 _PRIVATE = ("127.0.0.0/8", "::1", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "fe80::/10")
 _ANYONE = frozenset({"*", ".*"})
 _PLAIN_ORIGIN = re.compile(r"https?://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(?::[0-9]+)?", re.ASCII)
 
 
-def make_app(settings: Settings, until: ExitStack) -> ASGIApp:
+def make_app(settings: Settings, until: ExitStack, observers: Sequence[Observer] = ()) -> ASGIApp:
     """The app that the flags describe; what it holds open is closed with `until`.
 
     Raises SettingsError; StoreError or OSError where storage cannot be used.
@@ -28,7 +32,7 @@ def make_app(settings: Settings, until: ExitStack) -> ASGIApp:
     config = make_config(settings)
     check_storage(settings)
     composer = make_composer(settings)
-    return ASGIApp(composer, config, hooks=make_hooks(settings, composer.store, until))
+    return ASGIApp(composer, config, hooks=make_hooks(settings, composer.store, until), observers=observers)
 
 
 def make_config(settings: Settings) -> Config:

@@ -5,11 +5,17 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import anyio.to_thread
 
 from tuspy_server import __version__
 from tuspy_server.asgi import ASGIApp, Message, Receive, Scope, Send
 from tuspy_server.cli.logs import cut, redacted, request_id
 from tuspy_server.cli.settings import Settings
+
+if TYPE_CHECKING:
+    from tuspy_server.observability.prometheus import PrometheusMetrics
 
 _LONGEST_REQUEST_ID = 64
 
@@ -19,15 +25,18 @@ log = logging.getLogger("tuspy_server.access")
 class Front:
     """Answers GET of its own pages, everything else with the upload app, and logs each answer.
 
-    What is outside the base path is the upload app's to refuse: it answers 404. Health checks are logged at DEBUG.
+    What is outside the base path is the upload app's to refuse: it answers 404. Health checks and scrapes are logged
+    at DEBUG.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, metrics: PrometheusMetrics | None = None) -> None:
         self.app = app
         self._base_path = settings.listening.base_path
         greets = settings.listening.show_greeting and self._base_path != "/"
         self._pages = {"/": _greeting(self._base_path)} if greets else {}
         self._health_path = settings.listening.health_path
+        self._metrics = None if settings.metrics.metrics_port else metrics
+        self._metrics_path = settings.metrics.metrics_path
         self._stopping = False
 
     def stop(self) -> None:
@@ -53,12 +62,23 @@ class Front:
         request_id.set(_request_id(scope))
         try:
             page = self._page(scope)
-            if page is None:
+            if self._is_scrape(scope):
+                await self._show_metrics(scope, noted)
+            elif page is None:
                 await self.app(scope, receive, noted)
             else:
                 await _answer(page, scope["method"], noted)
         finally:
             self._log(scope, status, created, time.perf_counter() - started)
+
+    def _is_scrape(self, scope: Scope) -> bool:
+        return self._metrics is not None and scope["path"] == self._metrics_path and scope["method"] in ("GET", "HEAD")
+
+    async def _show_metrics(self, scope: Scope, send: Send) -> None:
+        assert self._metrics is not None
+        accept = _field(scope["headers"], b"accept").decode("latin-1")
+        page, content_type = await anyio.to_thread.run_sync(self._metrics.scrape, accept)
+        await _answer((200, page), scope["method"], send, content_type)
 
     def _page(self, scope: Scope) -> tuple[int, bytes] | None:
         """Status and text of a page of our own."""
@@ -81,14 +101,16 @@ class Front:
         }
         if created:
             fields["created"] = cut(created.decode("latin-1").rpartition("/")[2])
-        level = logging.DEBUG if scope["path"] == self._health_path else logging.INFO
+        level = logging.DEBUG if scope["path"] == self._health_path or self._is_scrape(scope) else logging.INFO
         log.log(level, "request", extra={"fields": fields})
 
 
-async def _answer(page: tuple[int, bytes], method: str, send: Send) -> None:
+async def _answer(
+    page: tuple[int, bytes], method: str, send: Send, content_type: str = "text/plain; charset=utf-8"
+) -> None:
     status, text = page
     headers = [
-        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"content-type", content_type.encode()),
         (b"content-length", b"%d" % len(text)),
         (b"cache-control", b"no-store"),
         (b"x-content-type-options", b"nosniff"),

@@ -9,6 +9,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from functools import partial
+from typing import TYPE_CHECKING
 
 import uvicorn
 
@@ -17,10 +18,14 @@ from tuspy_server.cli import sockets, workers
 from tuspy_server.cli.build import make_app
 from tuspy_server.cli.front import Front
 from tuspy_server.cli.hooking import receivers
+from tuspy_server.cli.metrics import make_metrics, serve_metrics, share_metrics
 from tuspy_server.cli.settings import Settings
 from tuspy_server.cli.storage import place
 from tuspy_server.errors import TusError
 from tuspy_server.servers.uvicorn import Server, UploadProtocol
+
+if TYPE_CHECKING:
+    from tuspy_server.observability.prometheus import PrometheusMetrics
 
 KEEP_ALIVE = 75  # seconds; longer than the 60 that proxies keep theirs, or they send into a closing connection
 
@@ -29,15 +34,18 @@ log = logging.getLogger("tuspy_server.server")
 
 def serve(settings: Settings) -> int:
     """Serve until a signal ends it. Returns an exit code; raises SettingsError, TusError and OSError before that."""
-    with ExitStack() as until:
-        app = make_app(settings, until)
+    with ExitStack() as to_the_end, ExitStack() as until:
+        share_metrics(settings, to_the_end)
+        metrics = make_metrics(settings)
+        app = make_app(settings, until, [] if metrics is None else [metrics])
         sockets.tls_context(settings.tls)
         with sockets.listening(settings.listening) as listeners:
+            serve_metrics(settings, metrics, to_the_end)
             announce = partial(_announce, settings, listeners[0])
             if settings.listening.workers > 1:
                 until.close()  # the workers make their own
                 return workers.supervise(settings, listeners, announce)
-            run(app, settings, listeners, announce)
+            run(app, settings, listeners, announce, metrics)
             log.info("stopped")
             return 0
 
@@ -56,12 +64,13 @@ def run(
     settings: Settings,
     listeners: list[socket.socket],
     on_start: Callable[[], None],
+    metrics: PrometheusMetrics | None = None,
     *,
     worker: int | None = None,
 ) -> None:
     """Serve in this process until a signal; `worker` is its number under a supervisor."""
     UploadProtocol.head_timeout = settings.timeouts.network_timeout
-    front = Front(app, settings)
+    front = Front(app, settings, metrics)
     config = uvicorn.Config(
         front,
         http=UploadProtocol,

@@ -120,6 +120,18 @@ class Logs:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Metrics:
+    heading: ClassVar[str] = "Metrics"
+
+    metrics: bool = flag(False, "Show metrics for Prometheus.")
+    metrics_path: str = flag("/metrics", "Path of the metrics.", metavar="PATH")
+    metrics_host: str = flag("127.0.0.1", "Address for the metrics alone, with --metrics-port.")
+    metrics_port: int = flag(
+        0, "Port for the metrics alone; 0 shows them where uploads are served.", kind=click.IntRange(0, 65535)
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """What the command was told. Picklable: every worker process gets a copy."""
 
@@ -139,6 +151,7 @@ class Settings:
     grpc_hook: GrpcHook = field(default_factory=GrpcHook)
     plugin_hook: PluginHook = field(default_factory=PluginHook)
     timeouts: Timeouts = field(default_factory=Timeouts)
+    metrics: Metrics = field(default_factory=Metrics)
     logs: Logs = field(default_factory=Logs)
 
     @classmethod

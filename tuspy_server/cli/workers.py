@@ -19,6 +19,7 @@ from types import FrameType
 from typing import Protocol
 
 from tuspy_server.cli import logs
+from tuspy_server.cli.metrics import forget_worker
 from tuspy_server.cli.settings import Settings
 from tuspy_server.servers.uvicorn import STOP_SIGNALS
 
@@ -94,6 +95,7 @@ class _Supervisor:
                 return False
             if self._signals:
                 return True
+            forget_worker(self._settings, worker.pid)
             log.warning("worker %d ended with code %d and is replaced", index, code)
             if time.monotonic() - self._started[index] < SHORTEST_LIFE:
                 time.sleep(SHORTEST_LIFE)
@@ -128,6 +130,7 @@ class _Supervisor:
 def work(settings: Settings, sockets: list[socket.socket], index: int) -> None:
     """A worker process, from its start to its end."""
     from tuspy_server.cli.build import make_app
+    from tuspy_server.cli.metrics import make_metrics
     from tuspy_server.cli.serve import run
     from tuspy_server.errors import TusError
 
@@ -135,9 +138,11 @@ def work(settings: Settings, sockets: list[socket.socket], index: int) -> None:
     logs.configure(settings.logs.log_format, verbose=settings.logs.verbose)
     with ExitStack() as until:
         try:
-            app = make_app(settings, until)
+            metrics = make_metrics(settings)
+            app = make_app(settings, until, [] if metrics is None else [metrics])
         except (TusError, OSError, ValueError) as exc:
             log.error("worker %d cannot start: %s", index, exc)
             sys.exit(UNFIT)
         fields = {"worker": index, "pid": os.getpid()}
-        run(app, settings, sockets, partial(log.info, "worker started", extra={"fields": fields}), worker=index)
+        started = partial(log.info, "worker started", extra={"fields": fields})
+        run(app, settings, sockets, started, metrics, worker=index)
