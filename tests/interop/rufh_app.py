@@ -28,6 +28,7 @@ SETTINGS = "TUSPY_TEST_RUFH"
 PHOTO = Response(
     status=200, headers=(("Content-Type", "application/json"), ("X-Photo", "7")), body=b'{"photo": 7}'
 )  # what /photos would answer
+LARGE = Response(status=200, headers=(("X-Photo", "8"),), body=b"x" * 100_000)  # more than is kept
 
 
 def user_of(request: Request) -> str | None:
@@ -44,10 +45,12 @@ def _made(app: type[ASGIApp] | type[WSGIApp]) -> Any:
         wanted = event.upload.metadata.get("answer")
         if wanted == "refuse":
             raise RejectUpload("not a photo", status=422, body=b"not a photo")
-        return HookResult(response=PHOTO) if wanted == "photo" else None
+        answers = {"photo": PHOTO, "large": LARGE}
+        return HookResult(response=answers[wanted]) if wanted in answers else None
 
+    composer = Composer(FileStore(directory), **settings.pop("composer", {}))
     config = Config(base_path="/files", principal=user_of, **settings)
-    return app(Composer(FileStore(directory)), config, hooks=Hooks(pre_finish=answer))
+    return app(composer, config, hooks=Hooks(pre_finish=answer))
 
 
 def asgi() -> ASGIApp:

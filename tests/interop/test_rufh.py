@@ -14,6 +14,7 @@ from functools import partial
 import pytest
 
 from tests.interop.rufh import BASE, DraftClient, DraftServer, DraftWire, draft_server
+from tests.interop.rufh_app import LARGE
 from tests.protocol.drafts import PARTIAL, VERSIONS
 from tests.servers.wire import WireAnswer, WireClient, eventually
 
@@ -65,7 +66,9 @@ def test_an_upload_sent_whole_is_complete(client: DraftClient, method: str) -> N
     answer = client.post(BODY, last=True, method=method)
     assert (answer.status, client.says_complete(answer), answer.offset) == (201, True, len(BODY))
     assert client.says_complete(client.head(answer["location"])) is True
-    assert finished(client, answer["location"]) == BODY
+    download = client.get(answer["location"])
+    assert (download.status, download.body == BODY) == (200, True)
+    assert (client.says_complete(download), download.offset) == (True, len(BODY))
 
 
 def test_an_upload_that_goes_on_is_resumed_at_its_location(client: DraftClient) -> None:
@@ -245,6 +248,20 @@ def test_content_beyond_the_length_is_refused_and_ends_the_upload_from_version_7
         assert (after.status, after.offset) == (204, 10 if chunked else 0)
 
 
+@pytest.mark.parametrize("chunked", [False, True])
+def test_an_overrun_upload_stays_dead_where_nothing_can_be_removed(
+    tmp_path_factory: pytest.TempPathFactory, chunked: bool
+) -> None:
+    directory = tmp_path_factory.mktemp("kept") / "uploads"
+    with draft_server("asgi", directory, composer={"terminater": None}) as server:
+        for client in map(server.client, range(7, 10)):
+            upload = client.create(Upload_Length="10")
+            answer = (client.chunked if chunked else client.append)(upload, 0, b"x" * 11, last=False)
+            assert (answer.status, "upload-offset" in answer.headers) == (400, False)
+            found = [client.head(upload), client.append(upload, 0, b"x", last=False), client.get(upload)]
+            assert [answer.status for answer in found] == [410] * 3
+
+
 def test_a_stray_retry_does_not_destroy_a_completed_upload(client: DraftClient) -> None:
     upload = client.create(b"hello")
     assert client.append(upload, 5, last=True).status == 201
@@ -288,6 +305,16 @@ def test_a_lost_final_answer_is_repeated_to_its_principal_only(client: DraftClie
         assert (answer.status, b"photo" in answer.body) == (404, False)
         assert "upload-offset" not in answer.headers
     assert owner.append(upload, 5, last=True).body == b'{"photo": 7}'
+
+
+def test_of_a_large_final_answer_status_and_fields_are_kept(client: DraftClient, server: DraftServer) -> None:
+    upload = client.create(Upload_Metadata=answer_with("large"))
+    first = client.append(upload, 0, b"hello", last=True)
+    assert (first.status, len(first.body)) == (200, len(LARGE.body))
+    again = client.append(upload, 5, last=True)
+    assert (again.status, again.body, again["x-photo"]) == (200, b"", "8")
+    name = upload.rpartition("/")[2]
+    assert sum(file.stat().st_size for file in server.directory.rglob(f"{name}*")) < 64 * 1024
 
 
 def test_a_lost_final_answer_survives_a_restart(tmp_path: object, client: DraftClient, server: DraftServer) -> None:
@@ -378,13 +405,20 @@ def test_an_append_of_another_type_is_415_from_version_6_on(client: DraftClient)
         assert answer.status == 201
         return
     assert (answer.status, answer["accept-patch"], client.says_complete(answer)) == (415, PARTIAL, False)
+    assert answer.offset == 0
 
 
 def test_an_append_without_an_offset_is_400(client: DraftClient) -> None:
     upload = client.create(b"hello")
     answer = client.append(upload, 5, b"x", last=False, Upload_Offset="x")
-    assert (answer.status, client.says_complete(answer)) == (400, False)
+    assert (answer.status, client.says_complete(answer), answer.offset) == (400, False, 5)
     assert client.offset(upload) == 5
+
+
+def test_a_refused_append_tells_a_stranger_no_offset(client: DraftClient, server: DraftServer) -> None:
+    upload = server.client(client.version, "ann").create(b"hello")
+    answer = client.append(upload, 5, b"x", last=False, Upload_Offset="x")
+    assert (answer.status, "upload-offset" in answer.headers) == (400, False)
 
 
 def test_an_empty_append_changes_nothing(client: DraftClient) -> None:
@@ -451,6 +485,7 @@ def test_a_wrong_repr_digest_fails_the_upload(client: DraftClient, server: Draft
     upload = client.create(b"hello", Repr_Digest=digest(b"helloworld", algorithm))
     answer = client.append(upload, 5, b"wurst", last=True)
     assert (answer.status, client.says_complete(answer), server.ends(upload)) == (400, True, 0)
+    assert b"ERR_DIGEST_MISMATCH" in answer.body
     assert client.head(upload).status == 400
     assert client.get(upload).status == 400
     good = client.create(b"hello", Repr_Digest=digest(b"helloworld", algorithm))

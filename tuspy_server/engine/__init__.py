@@ -104,6 +104,7 @@ class Engine(Steps):
         exchange.interim = interim
         try:
             if begun.error is not None:
+                await self._look_up(exchange, begun.error)
                 raise begun.error
             assert begun.intent is not None
             await self._identify(exchange)
@@ -114,6 +115,19 @@ class Engine(Steps):
             reply = await self._refuse(exchange, exc)
         reply.response = _with(reply.response, begun.headers)
         return reply
+
+    async def _look_up(self, exchange: Exchange, error: TusError) -> None:
+        """Where the upload stands, for the refusal of a draft's append that was decided before its record was read."""
+        call = exchange.call
+        is_append = call.method == "PATCH" and isinstance(call.target, UploadPath)
+        if not is_append or exchange.dialect.draft_version is None or error.status not in (400, 415):
+            return
+        try:
+            await self._identify(exchange)
+            await self.admit(exchange, call.upload_id)
+            await self.load(exchange, call.upload_id)
+        except Exception:  # a stranger, or nothing there: the refusal stands and tells no offset
+            exchange.upload = None
 
     async def _identify(self, exchange: Exchange) -> None:
         if self.config.principal is not None:

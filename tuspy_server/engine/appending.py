@@ -67,7 +67,7 @@ async def _invalidate(
     """End an upload whose client sent more than it said there was, where the draft wants it so; raises `failure`."""
     if failure is not None and rules.is_invalidated(intent, info, failure):
         log.warning("an upload got more than its length and was removed")
-        await steps.remove(exchange, info, held)
+        await steps.bury(exchange, info, held, failure)
         raise failure
 
 

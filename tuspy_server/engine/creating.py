@@ -33,8 +33,7 @@ async def create(steps: Steps, exchange: Exchange, intent: Create) -> Reply:
             info, failure = await receive(exchange, info, held, intent)
             exchange.upload = info
         if failure is not None and rules.is_stillborn(intent, failure):
-            await steps.remove(exchange, info, held)
-            exchange.upload = None
+            await steps.bury(exchange, info, held, failure)
             raise failure
         info = await steps.conclude(exchange, intent, info, held, failure)
         if isinstance(failure, StopUpload | SyncFailed):

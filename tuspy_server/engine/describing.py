@@ -12,7 +12,7 @@ from tuspy_server.engine.hooking import decide, inform
 from tuspy_server.engine.locking import Locked
 from tuspy_server.engine.steps import Steps
 from tuspy_server.errors import UploadLocked
-from tuspy_server.models import Response, UploadInfo
+from tuspy_server.models import Headers, Response, UploadInfo
 from tuspy_server.protocol import draft, rules, tus1
 from tuspy_server.protocol.download import plan_download
 from tuspy_server.protocol.intents import Describe, Fetch, Terminate
@@ -72,14 +72,22 @@ async def fetch(steps: Steps, exchange: Exchange, intent: Fetch) -> Reply:
     after: After | None = None
     if not rules.is_complete(info) and info.protocol == rules.RUFH:  # there a GET asks for the offset, as HEAD does
         info, after = await _look_closely(steps, exchange, info)
+    if after is not None:  # it holds the lock, and a range that cannot be satisfied would leave it behind
+        await after()
+    described = exchange.dialect.described(exchange.call, info, exchange.runtime.now())
     if not rules.is_complete(info):
-        state = exchange.dialect.described(exchange.call, info, exchange.runtime.now())
-        return Reply(response=replace(state, status=204), after=after)
+        return Reply(response=replace(described, status=204))
     plan = plan_download(exchange.request, info)
+    response = plan.response
+    if isinstance(exchange.dialect, draft.Draft) and exchange.dialect.is_named:
+        response = replace(response, headers=(*response.headers, *_fields_of_state(described)))
     if plan.span is None:
-        return Reply(response=plan.response, after=after)
-    opened = await open_download(exchange.runtime, info, plan.span)
-    return Reply(response=plan.response, download=opened, after=after)
+        return Reply(response=response)
+    return Reply(response=response, download=await open_download(exchange.runtime, info, plan.span))
+
+
+def _fields_of_state(described: Response) -> Headers:
+    return tuple(field for field in described.headers if field[0].lower().startswith("upload-"))
 
 
 async def discover(steps: Steps, exchange: Exchange) -> Reply:

@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tuspy_server.engine.exchange import Exchange
-from tuspy_server.errors import RejectUpload
+from tuspy_server.errors import DigestMismatch
 from tuspy_server.models import Checksum, StoredResponse, UploadInfo
 from tuspy_server.protocol.checksums import Hasher, hasher, matches
 from tuspy_server.protocol.digests import claimed_by, wanted_by, write_digest
 
 
 async def verify_whole(exchange: Exchange, info: UploadInfo) -> None:
-    """Raise RejectUpload if the upload's bytes do not have its Repr-Digest: trying again cannot help."""
+    """Raise DigestMismatch if the upload's bytes do not have its Repr-Digest: trying again cannot help."""
     claimed = claimed_by(info.origin)
     if claimed is None or exchange.runtime.composer.reader is None:
         return
     if not matches(claimed, await _digest(exchange, info, claimed.algorithm)):
-        raise RejectUpload("the content does not have the digest it was announced with", status=400)
+        raise DigestMismatch
 
 
 async def with_wanted_digest(

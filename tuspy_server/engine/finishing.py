@@ -20,6 +20,7 @@ from tuspy_server.models import Kind, Response, State, StoredResponse, UploadInf
 from tuspy_server.protocol import rules
 
 LONGEST_BACKOFF = 60.0
+LARGEST_KEPT_ANSWER = 64 * 1024  # bytes of fields and body
 
 
 class Backoff:
@@ -86,15 +87,16 @@ async def _finish(exchange: Exchange, info: UploadInfo, held: Locked) -> UploadI
     except SyncFailed as exc:
         held.check()
         with contextlib.suppress(StoreError):  # the store may have said so in the record before we could
-            exchange.upload = await _fail(exchange, info, exc)
+            exchange.upload = await fail(exchange, info, exc)
         raise
     except RejectUpload as exc:
         held.check()
-        exchange.upload = await _fail(exchange, info, exc)
+        exchange.upload = await fail(exchange, info, exc)
         raise
     owed = tuple(name for name in _hook_types(exchange, info) if name == "post_finish")
     held.check()
-    return await runtime.update(replace(info, state=State.COMPLETE, response=response, undelivered=owed))
+    record = await runtime.update(replace(info, state=State.COMPLETE, response=kept(response), undelivered=owed))
+    return changed(record, response=response)
 
 
 async def _answer(exchange: Exchange, info: UploadInfo) -> StoredResponse | None:
@@ -105,12 +107,12 @@ async def _answer(exchange: Exchange, info: UploadInfo) -> StoredResponse | None
     return None if response is None else stored(response)
 
 
-async def _fail(exchange: Exchange, info: UploadInfo, error: TusError) -> UploadInfo:
+async def fail(exchange: Exchange, info: UploadInfo, error: TusError) -> UploadInfo:
     """Make a failure final. The record then lives as long as a tombstone, and the sweep frees the bytes."""
     response = None
     if isinstance(error, RejectUpload):
-        response = StoredResponse(
-            status=error.answer_status, headers=error.answer_headers, body=error.answer_body or b""
+        response = kept(
+            StoredResponse(status=error.answer_status, headers=error.answer_headers, body=error.answer_body or b"")
         )
     expires = exchange.runtime.now() + timedelta(seconds=exchange.config.tombstone_period)
     return await exchange.runtime.update(
@@ -138,11 +140,22 @@ async def _deliver(exchange: Exchange, info: UploadInfo, held: Locked) -> None:
         await inform(exchange, hook_type, info)
     held.check()
     # A hook that raised was told all the same; only a crash before this line makes it owed again.
-    await exchange.runtime.update(replace(info, undelivered=()))
+    await exchange.runtime.update(replace(info, response=kept(info.response), undelivered=()))
 
 
 def stored(response: Response) -> StoredResponse:
     return StoredResponse(status=response.status, headers=response.headers, body=response.body)
+
+
+def kept(response: StoredResponse | None) -> StoredResponse | None:
+    """As much of an answer as is kept to be given again: one that is too large keeps its status, and its fields
+    where those fit."""
+    if response is None:
+        return None
+    fields = sum(len(name) + len(value) for name, value in response.headers)
+    if fields > LARGEST_KEPT_ANSWER:
+        return replace(response, headers=(), body=b"")
+    return response if fields + len(response.body) <= LARGEST_KEPT_ANSWER else replace(response, body=b"")
 
 
 def _hook_types(exchange: Exchange, info: UploadInfo) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from datetime import timedelta
 from tuspy_server.composer import Composer
 from tuspy_server.config import Config
 from tuspy_server.engine.exchange import Exchange
-from tuspy_server.engine.finishing import Backoff, deliver, finish, settled
+from tuspy_server.engine.finishing import Backoff, deliver, fail, finish, settled
 from tuspy_server.engine.hooking import decide, inform
 from tuspy_server.engine.locking import Locked
 from tuspy_server.errors import InconsistentLength, StopUpload, StoreError, TusError
@@ -58,7 +58,7 @@ class Steps:
     ) -> UploadInfo:
         """What follows the body: a later expiry, a stop, the end of the upload."""
         if isinstance(failure, StopUpload) and failure.terminate:
-            await self.remove(exchange, info, held)
+            await self.bury(exchange, info, held, failure)
             await inform(exchange, "post_terminate", info)
             raise failure
         if isinstance(failure, StopUpload | StoreError):
@@ -96,6 +96,15 @@ class Steps:
         after = deliver(exchange, info, held)
         if after is not None:
             await after()
+
+    async def bury(self, exchange: Exchange, info: UploadInfo, held: Locked, reason: TusError) -> None:
+        """End an upload that must never be resumed: removed, or failed for good where the store removes nothing."""
+        if self.composer.terminater is not None:
+            await self.remove(exchange, info, held)
+        else:
+            held.check()
+            await fail(exchange, info, reason)
+        exchange.upload = None
 
     async def remove(self, exchange: Exchange, info: UploadInfo, held: Locked) -> None:
         if self.composer.terminater is not None:
