@@ -12,6 +12,7 @@ from tuspy_server import __version__
 from tuspy_server.cli import logs
 from tuspy_server.cli.errors import SettingsError
 from tuspy_server.cli.flags import FlagCommand, FlagOption
+from tuspy_server.cli.operators import COMMANDS
 from tuspy_server.cli.serve import serve
 from tuspy_server.cli.settings import Settings, all_options
 from tuspy_server.errors import TusError
@@ -39,7 +40,8 @@ def command() -> click.Command:
         help="Serve resumable uploads (tus 1.0.0) from a directory.",
         epilog=(
             f"Every flag may be set by an environment variable ({ENVIRONMENT}_UPLOAD_DIR is --upload-dir) and in the "
-            "file of --config. What is given on the command line wins, then the environment, then the file."
+            "file of --config. What is given on the command line wins, then the environment, then the file. "
+            "Commands beside serving, each with --help: " + ", ".join(COMMANDS) + "."
         ),
         context_settings={
             "auto_envvar_prefix": ENVIRONMENT,
@@ -73,7 +75,7 @@ def _read_config(ctx: click.Context, parameter: click.Parameter, path: str | Non
     except tomllib.TOMLDecodeError as exc:
         raise click.UsageError(f"{path} is not valid TOML: {exc}") from exc
     values = {name.replace("-", "_"): value for name, value in given.items()}
-    known = {each.name for each in ctx.command.params if each.expose_value}
+    known = {each.name for each in all_options()}
     for name in values:
         if name not in known:
             raise click.UsageError(f"{path} sets {name.replace('_', '-')!r}, which is no flag")
@@ -82,8 +84,11 @@ def _read_config(ctx: click.Context, parameter: click.Parameter, path: str | Non
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command; one sentence on standard error for whatever goes wrong."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    name = given.pop(0) if given and given[0] in COMMANDS else ""
+    chosen = COMMANDS[name]([_config_option()], ENVIRONMENT) if name else command()
     try:
-        code = command().main(arguments, prog_name=NAME, standalone_mode=False)
+        code = chosen.main(given, prog_name=f"{NAME} {name}".strip(), standalone_mode=False)
     except click.ClickException as exc:
         return _say(exc.format_message(), BAD_ARGUMENTS)
     except SettingsError as exc:

@@ -22,6 +22,7 @@ from tuspy_server.errors import (
 from tuspy_server.models import EPOCH, State, UploadInfo, changed
 from tuspy_server.stores import record_file
 from tuspy_server.stores.data_file import DataFiles
+from tuspy_server.stores.file_audit import FileAudit
 from tuspy_server.stores.file_writer import FileWriter, StagedFileWriter
 from tuspy_server.stores.marker import DirectoryMarker
 from tuspy_server.stores.paths import RECORD_SUFFIX, Paths, is_id
@@ -229,6 +230,21 @@ class FileStore:
                 info = self._due(upload_id, now)
                 if info is not None:
                     yield info
+
+    def uploads(self) -> Iterator[UploadInfo]:
+        """Every upload, tombstones too, by name; what is no readable record is passed over."""
+        for name in sorted(os.listdir(self.directory)):
+            upload_id = name.removesuffix(RECORD_SUFFIX)
+            if upload_id != name and is_id(upload_id):
+                with suppress(OSError, TusError):
+                    info = None
+                    while info is None:
+                        info = self._records.look_up(upload_id)
+                    yield info
+
+    def audit(self) -> FileAudit:
+        """A look at the directory for damage, as `tuspy-server verify` takes it."""
+        return FileAudit(self._system, self._paths, self._data, self._records)
 
     def read(self, info: UploadInfo, start: int, stop: int, /) -> Generator[bytes, None, None]:
         try:

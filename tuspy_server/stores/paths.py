@@ -11,7 +11,7 @@ from tuspy_server.models import UploadInfo
 RECORD_SUFFIX = ".info"
 
 _ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._~-]{0,127}")
-_SIDE_FILES = (RECORD_SUFFIX, ".lock", ".stage", ".tmp")
+SIDE_FILES = (RECORD_SUFFIX, ".lock", ".stage", ".tmp")
 _FORBIDDEN = re.compile(
     r'[\x00-\x1f\x7f\\\ud800-\udfff<>:"|?*]' if os.name == "nt" else r"[\x00-\x1f\x7f\\\ud800-\udfff]"
 )
@@ -19,7 +19,7 @@ _FORBIDDEN = re.compile(
 
 def is_id(upload_id: str) -> bool:
     """Whether this can be an upload's id: one path segment that no side file is named like."""
-    return _ID.fullmatch(upload_id) is not None and not upload_id.lower().endswith(_SIDE_FILES)
+    return _ID.fullmatch(upload_id) is not None and not upload_id.lower().endswith(SIDE_FILES)
 
 
 class Paths:
