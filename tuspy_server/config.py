@@ -49,6 +49,10 @@ class Config:
     - `trusted_proxies`: addresses or networks whose Forwarded and X-Forwarded-* fields count, "*" for all.
     - `max_size`: largest upload, or a callable per request.
     - `expires_after`: unfinished uploads are removed after it; `sliding` restarts it with every byte received.
+    - `max_open_uploads`, `max_running_requests`: unfinished uploads, and requests at once, of one principal, else of
+      one address; `max_appends`: requests that append to one upload. Each process counts for itself.
+    - `min_rate`: bytes per second of a body, on average after 10 seconds; a slower one is interrupted.
+    - `max_lifetime`: seconds after which an unfinished upload is gone, however often `sliding` prolonged it.
     - `tombstone_period`: how long a removed upload answers 410 instead of 404.
     - `acquire_lock_timeout`, `network_timeout`, `shutdown_timeout`, `hook_timeout` (post hooks).
     - `post_receive_interval`: seconds between two `post_receive` calls of one request.
@@ -65,6 +69,11 @@ class Config:
     max_size: MaxSize = None
     min_size: int | None = None
     max_append_size: int | None = None
+    max_open_uploads: int | None = None
+    max_running_requests: int | None = None
+    max_appends: int | None = None
+    min_rate: int | None = None
+    max_lifetime: float | None = None
     min_append_size: int | None = None
     expires_after: float | None = None
     sliding: bool = False
@@ -106,6 +115,12 @@ class Config:
             value = getattr(self, name)
             if isinstance(value, int) and value < 0:
                 raise ValueError(f"Config.{name} is bytes and must not be negative")
+        for name in ("max_open_uploads", "max_running_requests", "max_appends", "min_rate", "max_lifetime"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"Config.{name} must be greater than 0, or None")
+        if self.max_lifetime is not None and self.expires_after is None:
+            raise ValueError("Config.max_lifetime needs Config.expires_after, or nothing would remove what outlived it")
         if self.sliding and self.expires_after is None:
             raise ValueError("Config.sliding needs Config.expires_after")
         networks = tuple(ipaddress.ip_network(p, strict=False) for p in self.trusted_proxies if p != "*")

@@ -46,6 +46,11 @@ def make_config(settings: Settings) -> Config:
             relative_location=location.relative_location,
             trusted_proxies=_trusted(settings),
             max_size=uploads.max_size or None,
+            max_open_uploads=settings.caps.max_open_uploads or None,
+            max_running_requests=settings.caps.max_running_requests or None,
+            max_appends=settings.caps.max_appends or None,
+            min_rate=settings.caps.min_rate or None,
+            max_lifetime=settings.caps.max_lifetime or None,
             expires_after=uploads.expires_after or None,
             sliding=uploads.sliding,
             tombstone_period=uploads.tombstone_period,
@@ -68,6 +73,8 @@ def make_config(settings: Settings) -> Config:
 def _check(settings: Settings) -> None:
     if settings.uploads.sliding and not settings.uploads.expires_after:
         raise SettingsError("--sliding needs --expires-after")
+    if settings.caps.max_lifetime and not settings.uploads.expires_after:
+        raise SettingsError("--max-lifetime needs --expires-after")
     positive = {
         "network_timeout": settings.timeouts.network_timeout,
         "acquire_lock_timeout": settings.timeouts.acquire_lock_timeout,

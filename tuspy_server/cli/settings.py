@@ -82,6 +82,19 @@ class Uploads:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Caps:
+    heading: ClassVar[str] = "Caps for each client, counted by each worker; 0 is no limit"
+
+    max_open_uploads: int = flag(0, "Unfinished uploads of one address.", kind=click.IntRange(0))
+    max_running_requests: int = flag(0, "Requests at once from one address.", kind=click.IntRange(0))
+    max_appends: int = flag(0, "Requests that append to one upload.", kind=click.IntRange(0))
+    min_rate: int = flag(0, "Bytes per second a body must have on average after 10 seconds, as 1KiB.", kind=SIZE)
+    max_lifetime: float = flag(
+        0.0, "Remove unfinished uploads after this time even if --sliding prolonged them.", kind=DURATION
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CrossOrigin:
     heading: ClassVar[str] = "CORS"
 
@@ -139,6 +152,7 @@ class Settings:
     tls: Tls = field(default_factory=Tls)
     location: Location = field(default_factory=Location)
     uploads: Uploads = field(default_factory=Uploads)
+    caps: Caps = field(default_factory=Caps)
     cross_origin: CrossOrigin = field(default_factory=CrossOrigin)
     files: Files = field(default_factory=Files)
     s3: S3 = field(default_factory=S3)

@@ -108,7 +108,11 @@ class Engine(Steps):
                 raise begun.error
             assert begun.intent is not None
             await self._identify(exchange)
-            reply = await self._dispatch(exchange, begun.intent)
+            if self.caps is None:
+                reply = await self._dispatch(exchange, begun.intent)
+            else:
+                with self.caps.running(exchange.request):
+                    reply = await self._dispatch(exchange, begun.intent)
         except WouldWait:
             raise
         except Exception as exc:

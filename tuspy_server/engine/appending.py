@@ -22,8 +22,12 @@ log = logging.getLogger("tuspy_server")
 async def append(steps: Steps, exchange: Exchange, intent: Append) -> Reply:
     runtime = exchange.runtime
     await steps.admit(exchange, intent.id)
+    if steps.caps is not None:
+        steps.caps.check_appends(intent.id)
     async with steps.locked(exchange, intent.id) as held:
         info = await steps.load(exchange, intent.id)
+        if steps.caps is not None:
+            steps.caps.count_append(intent.id)
         plan = await _planned(steps, exchange, intent, info, held)
         failure: TusError | None = None
         if rules.is_complete(info) or rules.is_finishing(info):

@@ -25,7 +25,7 @@ async def create(steps: Steps, exchange: Exchange, intent: Create) -> Reply:
     record = new_record(steps, exchange, intent, limits)
     info, response = await decide(exchange, "pre_create", record)
     async with _reserved(steps, exchange, intent, info, is_own=info.id == record.id) as held:
-        info = exchange.upload = await exchange.runtime.create(info)
+        info = exchange.upload = await _created(steps, exchange, info)
         await inform(exchange, "post_create", info)
         failure: TusError | None = None
         await announce(exchange, intent, info)
@@ -40,6 +40,17 @@ async def create(steps: Steps, exchange: Exchange, intent: Create) -> Reply:
             raise failure
         after = deliver(exchange, info, held)
     return Reply(response=_answer(exchange, info, failure, response), after=after, failed=failure is not None)
+
+
+async def _created(steps: Steps, exchange: Exchange, info: UploadInfo) -> UploadInfo:
+    if steps.caps is None:
+        return await exchange.runtime.create(info)
+    steps.caps.open(exchange.request, info, exchange.runtime.now())
+    try:
+        return await exchange.runtime.create(info)
+    except BaseException:
+        steps.caps.ended(info.id)
+        raise
 
 
 def _answer(exchange: Exchange, info: UploadInfo, failure: TusError | None, given: Response | None) -> Response:

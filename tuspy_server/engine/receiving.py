@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tuspy_server.engine.body import movable
+from tuspy_server.engine.capping import pace_for
 from tuspy_server.engine.exchange import Exchange
 from tuspy_server.engine.hooking import inform
 from tuspy_server.engine.informing import PROGRESS_INTERVAL, tell_progress
@@ -101,6 +102,7 @@ class _Pour:
         self._intent = intent
         self._room = rules.room(info, limited=intent.limited)
         self._received = 0
+        self._pace = pace_for(exchange.config, info, exchange.runtime)
         self._watched = bool(exchange.hooks.of("post_receive")) or exchange.runtime.observer is not None
         self._next_report = exchange.runtime.monotonic() + exchange.config.post_receive_interval
         self._announces = intent.announce and exchange.interim is not None and hasattr(writer, "flush")
@@ -111,6 +113,8 @@ class _Pour:
         try:
             await self._move()
             while (chunks := await self._exchange.body.read()) is not None:
+                if self._pace is not None:
+                    self._pace.heard(sum(map(len, chunks)))
                 await self._write(chunks)
                 await self._report()
         except LockLost:
@@ -130,7 +134,10 @@ class _Pour:
                 await self._write([held])
             while limit := await source.await_bytes():
                 self._held.check()
-                self._received += await self._exchange.runtime.move(self._writer, source, limit)
+                size = await self._exchange.runtime.move(self._writer, source, limit)
+                self._received += size
+                if self._pace is not None:
+                    self._pace.heard(size)
                 await self._report()
         finally:
             source.end_moves()
@@ -153,6 +160,8 @@ class _Pour:
             raise rules.excess(self._info, limited=self._intent.limited)
 
     async def _report(self) -> None:
+        if self._pace is not None:
+            self._pace.check()
         await self._announce_progress()
         if not self._watched or self._exchange.runtime.monotonic() < self._next_report:
             return

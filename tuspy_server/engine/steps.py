@@ -7,11 +7,12 @@ from datetime import timedelta
 
 from tuspy_server.composer import Composer
 from tuspy_server.config import Config
+from tuspy_server.engine.capping import caps_for
 from tuspy_server.engine.exchange import Exchange
 from tuspy_server.engine.finishing import Backoff, deliver, fail, finish, settled
 from tuspy_server.engine.hooking import decide, inform
 from tuspy_server.engine.locking import Locked
-from tuspy_server.errors import InconsistentLength, StopUpload, StoreError, TusError
+from tuspy_server.errors import InconsistentLength, StopUpload, StoreError, TusError, UploadGone
 from tuspy_server.hooks.events import Hooks
 from tuspy_server.models import State, UploadInfo
 from tuspy_server.protocol import rules
@@ -27,6 +28,7 @@ class Steps:
         self.config = config
         self.hooks = hooks
         self.backoff = Backoff()
+        self.caps = caps_for(config)
 
     async def admit(self, exchange: Exchange, upload_id: str) -> None:
         """Whose is it, and does the app allow it: asked before any lock, so that a stranger interrupts nothing."""
@@ -40,6 +42,8 @@ class Steps:
         rules.check_principal(info, exchange.request.principal)
         check_protocol(info, exchange.dialect, exchange.call.method)
         rules.check_available(info, exchange.runtime.now())
+        if rules.is_outlived(info, self.config.max_lifetime, exchange.runtime.now()):
+            raise UploadGone
         exchange.upload = info
         return info
 
@@ -71,7 +75,7 @@ class Steps:
             exchange.upload = info
         if failure is None and intent.complete and not rules.ends_by_length(info):
             info = await self._declare_end(exchange, info, held)
-            return await finish(exchange, info, held, self.backoff)
+            return await self._finish(exchange, info, held)
         return await self.ended(exchange, info, held)
 
     async def _declare_end(self, exchange: Exchange, info: UploadInfo, held: Locked) -> UploadInfo:
@@ -86,9 +90,14 @@ class Steps:
     async def ended(self, exchange: Exchange, info: UploadInfo, held: Locked) -> UploadInfo:
         """The upload, carried to its end if all of it is there."""
         if rules.is_finishing(info):
-            info = await finish(exchange, info, held, self.backoff)
+            info = await self._finish(exchange, info, held)
         exchange.upload = info
         return info
+
+    async def _finish(self, exchange: Exchange, info: UploadInfo, held: Locked) -> UploadInfo:
+        if self.caps is not None:  # all bytes are there: it cannot stay open
+            self.caps.ended(info.id)
+        return await finish(exchange, info, held, self.backoff)
 
     async def take_up(self, exchange: Exchange, info: UploadInfo, held: Locked) -> None:
         """Finish what is finishing and deliver what is owed. Requires the lock."""
@@ -107,6 +116,8 @@ class Steps:
         exchange.upload = None
 
     async def remove(self, exchange: Exchange, info: UploadInfo, held: Locked) -> None:
+        if self.caps is not None:
+            self.caps.ended(info.id)
         if self.composer.terminater is not None:
             held.check()
             until = exchange.runtime.now() + timedelta(seconds=self.config.tombstone_period)

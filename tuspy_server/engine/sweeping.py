@@ -60,7 +60,8 @@ async def _act(engine: Engine, runtime: Runtime, listed: UploadInfo, held: Locke
         if not dry_run:
             await runtime.terminate(replace(listed, expires=None))
         return "forgotten"
-    if rules.is_expired(info, runtime.now()):
+    now = runtime.now()
+    if rules.is_expired(info, now) or rules.is_outlived(info, engine.config.max_lifetime, now):
         if not dry_run:
             await engine.remove(exchange, info, held)
             await inform(exchange, "post_terminate", info)

@@ -63,6 +63,13 @@ def is_expired(info: UploadInfo, now: datetime) -> bool:
     )
 
 
+def is_outlived(info: UploadInfo, lifetime: float | None, now: datetime) -> bool:
+    """Whether an unfinished upload is older than any may become, whatever its expiry says; `lifetime` in seconds."""
+    if lifetime is None or info.state is not State.OPEN or is_finishing(info):
+        return False
+    return info.created + timedelta(seconds=lifetime) <= now
+
+
 def check_available(info: UploadInfo, now: datetime) -> None:
     """Raise UploadGone for what no longer answers, UploadFailed where RUFH repeats the refusal it ended with."""
     if info.state is State.GONE or is_expired(info, now):

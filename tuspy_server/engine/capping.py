@@ -1,0 +1,158 @@
+"""What one principal may ask of the server at once (SEC6): slow, endless and countless requests.
+
+Counted by this process, in memory: several processes allow several times as much, and a restart forgets. Who has no
+principal is known by the address of the connection's other end, which behind a proxy is the proxy's.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from tuspy_server.config import Config
+from tuspy_server.errors import AppendForbidden, ReadTimeout, TusError, UploadGone, UploadLocked
+from tuspy_server.models import Headers, Request, UploadInfo
+from tuspy_server.protocol import rules
+
+if TYPE_CHECKING:
+    from tuspy_server.runtime import Runtime
+
+GRACE = 10.0  # seconds of waiting for a client before its rate counts
+MOST_REMEMBERED = 100_000  # uploads whose appends are counted
+
+
+class TooManyUploads(TusError):
+    status = 429
+    code = "ERR_TOO_MANY_UPLOADS"
+    message = "too many unfinished uploads"
+
+    @property
+    def headers(self) -> Headers:
+        return (("Retry-After", "60"),)
+
+
+class TooManyRequests(UploadLocked):
+    """423 and not 429: clients give an upload up after any other 4xx."""
+
+    code = "ERR_TOO_MANY_REQUESTS"
+    message = "too many requests at once"
+
+
+class TooManyAppends(AppendForbidden):
+    code = "ERR_TOO_MANY_APPENDS"
+    message = "this upload took as many requests as it may"
+
+
+class TooSlow(ReadTimeout):
+    code = "ERR_TOO_SLOW"
+    message = "the body arrives too slowly, the bytes received so far are kept"
+
+
+class Caps:
+    """The counts of one app. Safe from any thread."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._lock = threading.Lock()
+        self._running: Counter[str] = Counter()
+        self._open: dict[str, dict[str, datetime | None]] = {}
+        self._appends: OrderedDict[str, int] = OrderedDict()
+
+    @contextmanager
+    def running(self, request: Request) -> Iterator[None]:
+        """Around one request. Raises TooManyRequests."""
+        who, most = _who(request), self._config.max_running_requests
+        with self._lock:
+            if most is not None and self._running[who] >= most:
+                raise TooManyRequests
+            self._running[who] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._running[who] -= 1
+                if not self._running[who]:
+                    del self._running[who]
+
+    def open(self, request: Request, info: UploadInfo, now: datetime) -> None:
+        """Count an upload that is about to be created. Raises TooManyUploads."""
+        most = self._config.max_open_uploads
+        if most is None:
+            return
+        with self._lock:
+            mine = self._open.setdefault(_who(request), {})
+            for upload_id in [each for each, until in mine.items() if until is not None and until <= now]:
+                del mine[upload_id]
+            if len(mine) >= most:
+                raise TooManyUploads
+            mine[info.id] = info.expires
+
+    def ended(self, upload_id: str) -> None:
+        """The upload is finished, removed, or was not created after all."""
+        with self._lock:
+            for who, mine in list(self._open.items()):
+                mine.pop(upload_id, None)
+                if not mine:
+                    del self._open[who]
+            self._appends.pop(upload_id, None)
+
+    def check_appends(self, upload_id: str) -> None:
+        """Raise TooManyAppends where one more is not allowed."""
+        most = self._config.max_appends
+        if most is not None and self._appends.get(upload_id, 0) >= most:
+            raise TooManyAppends
+
+    def count_append(self, upload_id: str) -> None:
+        """Count an append, one without bytes too. Raises TooManyAppends. Requires the upload's lock."""
+        if self._config.max_appends is None:
+            return
+        self.check_appends(upload_id)
+        with self._lock:
+            self._appends[upload_id] = self._appends.pop(upload_id, 0) + 1
+            if len(self._appends) > MOST_REMEMBERED:
+                self._appends.popitem(last=False)
+
+
+def caps_for(config: Config) -> Caps | None:
+    """None where nothing is capped."""
+    wanted = (config.max_open_uploads, config.max_running_requests, config.max_appends)
+    return None if wanted == (None, None, None) else Caps(config)
+
+
+class Pace:
+    """One body's rate, without the time that the store took, and its upload's lifetime."""
+
+    def __init__(self, config: Config, info: UploadInfo, runtime: Runtime) -> None:
+        self._rate = config.min_rate
+        self._lifetime = config.max_lifetime
+        self._info = info
+        self._runtime = runtime
+        self._waited = 0.0
+        self._received = 0
+        self._since = runtime.monotonic()
+
+    def heard(self, size: int) -> None:
+        """So many bytes have come since `check`."""
+        self._waited += self._runtime.monotonic() - self._since
+        self._received += size
+
+    def check(self) -> None:
+        """Before the next wait, with all that came stored. Raises TooSlow, UploadGone."""
+        if self._rate and self._waited > GRACE and self._received < self._waited * self._rate:
+            raise TooSlow
+        if rules.is_outlived(self._info, self._lifetime, self._runtime.now()):
+            raise UploadGone
+        self._since = self._runtime.monotonic()
+
+
+def pace_for(config: Config, info: UploadInfo, runtime: Runtime) -> Pace | None:
+    """None where neither rate nor lifetime are limited."""
+    return None if config.min_rate is None and config.max_lifetime is None else Pace(config, info, runtime)
+
+
+def _who(request: Request) -> str:
+    return f"principal {request.principal}" if request.principal is not None else f"address {request.client}"
