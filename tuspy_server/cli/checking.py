@@ -78,8 +78,14 @@ class Target:
         location = answer.headers.get("Location")
         if answer.status != 201 or location is None:
             raise Refused(f"a creation was answered with {answer.status}")
-        self.made.append(urljoin(self.url, location))
-        return self.made[-1]
+        return self.keep(location)
+
+    def keep(self, location: str) -> str:
+        """The URL of an upload that was made, to be removed at the end."""
+        url = urljoin(self.url, location)
+        if url not in self.made:
+            self.made.append(url)
+        return url
 
     def offset(self, url: str) -> int:
         answer = self.ask("HEAD", url, _TUS)
@@ -175,8 +181,8 @@ def _interim(target: Target) -> str:
             received += piece
     statuses = [int(line.split()[1]) for line in received.split(b"\r\n") if line.startswith(b"HTTP/1.")]
     for line in received.decode("latin-1").split("\r\n"):
-        if line.lower().startswith("location:") and len(target.made) < 9:
-            target.made.append(urljoin(target.url, line.partition(":")[2].strip()))
+        if line.lower().startswith("location:"):
+            target.keep(line.partition(":")[2].strip())
     if 104 not in statuses:
         return "no 104 came: the server sends none (--interim-responses), or what is in front holds them back"
     if len(statuses) < 2:
