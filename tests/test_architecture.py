@@ -23,11 +23,12 @@ ALLOWED: dict[str, tuple[set[str], set[str] | None]] = {
     "gauge": (set(), set()),
     "protocol": (CORE | {"protocol"}, PURE_WERKZEUG | {"http_sf", "google_crc32c"}),
     "interfaces": ({"models", "errors"}, set()),
+    "caps": (CORE, set()),
     "observer": ({"models", "errors"}, set()),
     "composer": ({"interfaces", "models", "errors"}, set()),
     "hooks.events": ({"interfaces", "models", "errors"}, set()),
     "runtime": (CORE | {"interfaces", "composer", "hooks.events", "observer"}, {"anyio", "sniffio", "trio"}),
-    "engine": (CORE | {"engine", "protocol", "interfaces", "composer", "hooks.events"}, set()),
+    "engine": (CORE | {"caps", "engine", "protocol", "interfaces", "composer", "hooks.events"}, set()),
     "observing": ({"engine", "models", "observer", "runtime"}, set()),
     "queues": ({"models", "observer", "runtime"}, {"anyio"}),
     "watched": (

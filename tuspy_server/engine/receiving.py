@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tuspy_server.engine.body import movable
-from tuspy_server.engine.capping import pace_for
 from tuspy_server.engine.exchange import Exchange
 from tuspy_server.engine.hooking import inform
 from tuspy_server.engine.informing import PROGRESS_INTERVAL, tell_progress
 from tuspy_server.engine.locking import Locked
+from tuspy_server.engine.pacing import pace_for
 from tuspy_server.errors import ChecksumMismatch, LockLost, StoreError, TusError, UploadTooLarge
 from tuspy_server.interfaces import StagedWriter, Writer
 from tuspy_server.models import Checksum, UploadInfo, changed

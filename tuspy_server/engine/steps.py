@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
+from tuspy_server.caps import caps_for
 from tuspy_server.composer import Composer
 from tuspy_server.config import Config
-from tuspy_server.engine.capping import caps_for
 from tuspy_server.engine.exchange import Exchange
 from tuspy_server.engine.finishing import Backoff, deliver, fail, finish, settled
 from tuspy_server.engine.hooking import decide, inform

@@ -1,4 +1,4 @@
-"""What one principal may ask of the server at once (SEC6): slow, endless and countless requests.
+"""What one principal may ask of the server (SEC6): open uploads, requests at once, appends.
 
 Counted by this process, in memory: several processes allow several times as much, and a restart forgets. Who has no
 principal is known by the address of the connection's other end, which behind a proxy is the proxy's.
@@ -11,17 +11,11 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from tuspy_server.config import Config
-from tuspy_server.errors import AppendForbidden, ReadTimeout, TusError, UploadGone, UploadLocked
+from tuspy_server.errors import AppendForbidden, TusError, UploadLocked
 from tuspy_server.models import Headers, Request, UploadInfo
-from tuspy_server.protocol import rules
 
-if TYPE_CHECKING:
-    from tuspy_server.runtime import Runtime
-
-GRACE = 10.0  # seconds of waiting for a client before its rate counts
 MOST_REMEMBERED = 100_000  # uploads whose appends are counted
 
 
@@ -45,11 +39,6 @@ class TooManyRequests(UploadLocked):
 class TooManyAppends(AppendForbidden):
     code = "ERR_TOO_MANY_APPENDS"
     message = "this upload took as many requests as it may"
-
-
-class TooSlow(ReadTimeout):
-    code = "ERR_TOO_SLOW"
-    message = "the body arrives too slowly, the bytes received so far are kept"
 
 
 class Caps:
@@ -121,37 +110,6 @@ def caps_for(config: Config) -> Caps | None:
     """None where nothing is capped."""
     wanted = (config.max_open_uploads, config.max_running_requests, config.max_appends)
     return None if wanted == (None, None, None) else Caps(config)
-
-
-class Pace:
-    """One body's rate, without the time that the store took, and its upload's lifetime."""
-
-    def __init__(self, config: Config, info: UploadInfo, runtime: Runtime) -> None:
-        self._rate = config.min_rate
-        self._lifetime = config.max_lifetime
-        self._info = info
-        self._runtime = runtime
-        self._waited = 0.0
-        self._received = 0
-        self._since = runtime.monotonic()
-
-    def heard(self, size: int) -> None:
-        """So many bytes have come since `check`."""
-        self._waited += self._runtime.monotonic() - self._since
-        self._received += size
-
-    def check(self) -> None:
-        """Before the next wait, with all that came stored. Raises TooSlow, UploadGone."""
-        if self._rate and self._waited > GRACE and self._received < self._waited * self._rate:
-            raise TooSlow
-        if rules.is_outlived(self._info, self._lifetime, self._runtime.now()):
-            raise UploadGone
-        self._since = self._runtime.monotonic()
-
-
-def pace_for(config: Config, info: UploadInfo, runtime: Runtime) -> Pace | None:
-    """None where neither rate nor lifetime are limited."""
-    return None if config.min_rate is None and config.max_lifetime is None else Pace(config, info, runtime)
 
 
 def _who(request: Request) -> str:
