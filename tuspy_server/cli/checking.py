@@ -19,7 +19,9 @@ ORIGIN = "https://origin.example"
 
 _TUS = {"Tus-Resumable": "1.0.0"}
 _APPEND = {**_TUS, "Content-Type": "application/offset+octet-stream", "Upload-Offset": "0"}
-_RUFH = {"Upload-Draft-Interop-Version": "6", "Upload-Complete": "?0", "Content-Length": "0"}
+_VERSION = {"Upload-Draft-Interop-Version": "8"}
+_PART = b"104 is sent while a body arrives"
+_RUFH = {**_VERSION, "Upload-Complete": "?0", "Content-Length": str(len(_PART))}
 _EXPOSED = ("location", "upload-offset", "upload-length", "tus-resumable")
 
 
@@ -176,6 +178,7 @@ def _interim(target: Target) -> str:
     """Informative: a server sends 104 only when it is told to."""
     with target.connect(target.url) as connection:
         target.send_head(connection, "POST", target.url, {**_RUFH, "Connection": "close"})
+        connection.sendall(_PART)
         received = b""
         while piece := connection.recv(65536):
             received += piece
@@ -231,7 +234,7 @@ def _tidy(target: Target) -> None:
     kept = 0
     for url in target.made:
         try:
-            kept += target.ask("DELETE", url, _TUS).status != 204
+            kept += not any(target.ask("DELETE", url, version).status in (204, 410) for version in (_TUS, _VERSION))
         except (OSError, http.client.HTTPException):
             kept += 1
     if kept:
