@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.command import Served
-from tests.servers.processes import ServerProcess, free_ports
+from tests.servers.ports import free_port
+from tests.servers.processes import ServerProcess
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -43,7 +44,7 @@ def test_curl_uploads_to_the_command(tmp_path: Path) -> None:
 @pytest.mark.parametrize("program", PROGRAMS, ids=["fastapi", "flask", "hook"])
 def test_the_programs_take_an_upload(program: str, tmp_path: Path) -> None:
     (tmp_path / "main.py").write_text(program)
-    (port,) = free_ports(1)
+    port = free_port()
     command = [sys.executable, "-m", *_server(program, port, tmp_path), "main:app"]
     running = ServerProcess(command, port, environ={"PYTHONPATH": str(ROOT)})
     try:

@@ -18,6 +18,7 @@ from tests.benchmarks import loadgen
 from tests.benchmarks.processes import pinned, reset_peak, usage
 from tests.benchmarks.scenarios import Case, Plan, Target
 from tests.benchmarks.servers import Place, Server
+from tests.servers.ports import free_port
 
 SERVER_CORE, LOAD_CORE = 0, 1
 _START_TIMEOUT = 20.0
@@ -76,14 +77,6 @@ def workplace(scale: float = 1.0, disk: Path | None = None) -> Iterator[Bench]:
         shutil.rmtree(slow, ignore_errors=True)
 
 
-def unused_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @contextmanager
 def running(server: Server, place: Place) -> Iterator[subprocess.Popen[bytes]]:
     """The started server, accepting connections; its process group is killed afterwards."""
@@ -134,7 +127,7 @@ def _await_port(process: subprocess.Popen[bytes], place: Place) -> None:
 def measure(case: Case, server: Server, bench: Bench) -> Run:
     """Start the server in a fresh directory, warm it up, prepare the case, run it, and read what it cost."""
     directory = Path(tempfile.mkdtemp(dir=bench.disk if case.on_disk else bench.fast))
-    place = Place(port=unused_port(), directory=directory, durability=case.durability)
+    place = Place(port=free_port(), directory=directory, durability=case.durability)
     try:
         with running(server, place) as process, pinned(LOAD_CORE):
             target = Target(server=server, place=place, body=bench.body)

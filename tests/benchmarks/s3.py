@@ -31,7 +31,7 @@ from boto3.s3.transfer import TransferConfig  # type: ignore[import-untyped, unu
 
 from tests.benchmarks.processes import Usage, usage
 from tests.servers import s3 as servers
-from tests.servers.processes import free_ports
+from tests.servers.ports import free_port
 
 MIB = 1024 * 1024
 PART = 8 * MIB
@@ -72,7 +72,7 @@ class Command:
 
 @contextmanager
 def command(server: servers.S3Server) -> Iterator[Command]:
-    (port,) = free_ports(1)
+    port = free_port()
     environ = {
         **os.environ,
         "AWS_ACCESS_KEY_ID": servers.KEY_ID,

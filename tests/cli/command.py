@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from urllib.parse import urlsplit
@@ -154,6 +154,14 @@ def wait_until_stored(directory: Path, size: int) -> None:
     """Until a file of exactly this size is in the directory."""
     deadline = time.monotonic() + PATIENCE
     while not any(entry.stat().st_size == size for entry in directory.iterdir()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    """Until something can be seen that nobody tells of."""
+    deadline = time.monotonic() + PATIENCE
+    while not true():
         assert time.monotonic() < deadline
         time.sleep(0.01)
 

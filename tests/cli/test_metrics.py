@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.cli.command import Served
-from tests.servers.running import free_port
+from tests.cli.command import TUS, Served
+from tests.servers.ports import free_port
 
 
 def total(page: bytes, name: str) -> float:
@@ -29,6 +29,23 @@ def test_the_page_counts_what_all_processes_did(tmp_path: Path, workers: str) ->
         assert (status, headers["Content-Type"].partition(";")[0]) == (200, "text/plain")
         assert total(page, "tusd_uploads_finished_total") == 12
         assert total(page, "tusd_bytes_received_total") == 60
+
+
+def test_bytes_that_the_kernel_moves_count(tmp_path: Path) -> None:
+    with Served(tmp_path, "--metrics") as served:
+        served.upload(bytes(1 << 20))
+        _, _, page = served.request("GET", "/metrics")
+        assert total(page, "tusd_bytes_received_total") == 1 << 20
+        assert b'tus_store_seconds_count{operation="move"}' in page
+
+
+def test_a_cap_of_the_command_is_kept(tmp_path: Path) -> None:
+    with Served(tmp_path, "--max-open-uploads", "1", "--expires-after", "1h", "--max-lifetime", "2h") as served:
+        url = served.create(5)
+        fields = {**TUS, "Upload-Length": "5"}
+        assert served.request("POST", served.url, fields)[0] == 429
+        assert served.request("DELETE", url)[0] == 204
+        assert served.request("POST", served.url, fields)[0] == 201
 
 
 def test_metrics_have_an_address_of_their_own(tmp_path: Path) -> None:

@@ -28,8 +28,9 @@ def test_uploads_go_to_a_bucket(tmp_path: Path, workers: str) -> None:
 
 def test_hosts_that_share_a_redis_exclude_each_other(tmp_path: Path) -> None:
     pytest.importorskip("redis", reason="redis is not installed")
-    from tests.lockers.servers import free_port
+
     from tests.lockers.test_redis import redis_server
+    from tests.servers.ports import free_port
 
     part = b"h" * 100_000
     with redis_server(tmp_path, free_port()) as redis:

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tests.servers.processes import ServerProcess, free_ports
+from tests.servers.ports import free_port
+from tests.servers.processes import ServerProcess
 from tests.servers.running import ROOT
 from tests.servers.wire import APPEND, Wire, WireAnswer, WireClient, eventually
 
@@ -86,7 +87,7 @@ class Example:
 @contextmanager
 def running_example(name: str) -> Iterator[Example]:
     program, *arguments = command_of(name)
-    (port,) = free_ports(1)
+    port = free_port()
     address = ["--port", str(port)] if program == "uvicorn" else ["--bind", f"127.0.0.1:{port}"]
     process = ServerProcess([sys.executable, "-m", program, *address, *arguments], port, environ=ENVIRON)
     try:

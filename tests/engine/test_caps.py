@@ -49,11 +49,12 @@ def test_sec6_open_uploads_of_a_principal_are_capped(runner: Runner) -> None:
 
 
 def test_sec6_a_creation_that_fails_does_not_count() -> None:
-    client = EngineClient(config=Config(max_open_uploads=1, new_id=lambda request: "same"))
+    ids = ["same", "same", "other", "same", "third"]
+    client = EngineClient(config=Config(max_open_uploads=1, new_id=lambda request: ids.pop(0)))
     first = client.create(5)
-    assert [first.status, client.create(5).status] == [201, 429]
+    assert [first.status, client.create(5).status, client.create(5).status] == [201, 409, 429]
     client.append(first.id, 0, b"hello")
-    assert [client.create(5).status, client.create(5).status] == [409, 409]
+    assert [client.create(5).status, client.create(5).status] == [409, 201]
 
 
 def test_sec6_running_requests_of_a_principal_are_capped(runner: Runner) -> None:

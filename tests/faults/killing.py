@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tests.servers.running import ROOT, free_port
+from tests.servers.ports import free_port
+from tests.servers.running import ROOT
 from tests.servers.wire import APPEND, Wire, WireAnswer, WireClient
 
 LARGEST = 1_500_000

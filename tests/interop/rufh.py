@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 
 from tests.interop.rufh_app import SETTINGS
 from tests.protocol.drafts import PARTIAL, complete
-from tests.servers.running import ROOT, await_port, free_port
+from tests.servers.ports import free_port
+from tests.servers.running import ROOT, await_port
 from tests.servers.wire import Wire, WireAnswer
 
 BASE = "/files"

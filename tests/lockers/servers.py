@@ -22,12 +22,6 @@ import pytest
 _START_TIMEOUT = 120.0
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def binary(name: str, *places: str) -> str:
     """Where the program is, or skip the test."""
     path = os.pathsep.join([os.environ.get("PATH", ""), *places])

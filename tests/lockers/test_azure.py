@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.lockers.leased import LeasedSuite
-from tests.lockers.servers import Server, free_port
+from tests.lockers.servers import Server
 from tests.servers.azurite import ACCOUNT, KEY, azurite_command
+from tests.servers.ports import free_port
 from tuspy_server.backends.azure import Container
 from tuspy_server.composer import Composer
 from tuspy_server.lockers.azure import AzureLeaseLocker

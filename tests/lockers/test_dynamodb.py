@@ -12,7 +12,8 @@ from functools import partial
 import pytest
 
 from tests.lockers.leased import LeasedSuite
-from tests.lockers.servers import Server, free_port
+from tests.lockers.servers import Server
+from tests.servers.ports import free_port
 from tuspy_server.errors import LockerUnavailable
 from tuspy_server.testing.locker_processes import MakeLocker
 

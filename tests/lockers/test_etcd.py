@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.lockers.leased import LeasedSuite
-from tests.lockers.servers import Server, answers, binary, free_port
+from tests.lockers.servers import Server, answers, binary
+from tests.servers.ports import free_port
 from tuspy_server.lockers.etcd import EtcdLocker
 from tuspy_server.testing.locker_processes import MakeLocker
 

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from tests.lockers.servers import free_port
+from tests.servers.ports import free_port
 from tuspy_server.errors import LockerUnavailable
 from tuspy_server.lockers.json_http import JsonHttp
 

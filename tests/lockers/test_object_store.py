@@ -10,7 +10,8 @@ from functools import partial
 import pytest
 
 from tests.lockers.leased import LeasedSuite
-from tests.lockers.servers import Server, free_port
+from tests.lockers.servers import Server
+from tests.servers.ports import free_port
 from tests.servers.s3 import BUCKET, KEY_ID, SECRET, seaweedfs
 from tuspy_server.lockers.object_store import ObjectStoreLocker
 from tuspy_server.testing import LockerSuite

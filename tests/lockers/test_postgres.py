@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.lockers.leased import LeasedSuite
-from tests.lockers.servers import Server, binary, free_port
+from tests.lockers.servers import Server, binary
+from tests.servers.ports import free_port
 from tuspy_server.testing.locker_processes import MakeLocker
 
 psycopg = pytest.importorskip("psycopg")

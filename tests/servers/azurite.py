@@ -17,7 +17,8 @@ import pytest
 from azure.storage.blob import BlobServiceClient, ExponentialRetry
 
 from tests.servers.azure_rules import AzureRules
-from tests.servers.emulators import free_port, program, running
+from tests.servers.emulators import program, running
+from tests.servers.ports import free_port
 from tests.servers.proxy import Proxy
 from tuspy_server.backends.azure import Container
 

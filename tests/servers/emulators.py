@@ -12,13 +12,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def program(name: str, variable: str, *folders: Path) -> str | None:
     """Where a program is: in the environment variable, on PATH, or in one of `folders`."""
     given = os.environ.get(variable)

@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 
-from tests.servers.emulators import free_port, program, running
+from tests.servers.emulators import program, running
 from tests.servers.gcs_rules import GCSRules
+from tests.servers.ports import free_port
 from tests.servers.proxy import Proxy
 from tuspy_server.backends.gcs import Bucket, connect
 

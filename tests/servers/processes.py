@@ -15,25 +15,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 
-def free_ports(count: int, *, shift: int = 0) -> list[int]:
-    """Ports that nobody listens on; with `shift`, neither on port + shift (SeaweedFS takes both)."""
-    found: list[int] = []
-    while len(found) < count:
-        with socket.socket() as one, socket.socket() as other:
-            one.bind(("127.0.0.1", 0))
-            port = one.getsockname()[1]
-            if shift:
-                if port + shift > 65535:
-                    continue
-                try:
-                    other.bind(("127.0.0.1", port + shift))
-                except OSError:
-                    continue
-        if port not in found:
-            found.append(port)
-    return found
-
-
 def program(name: str) -> str | None:
     """The path of an installed program, from this environment or from PATH."""
     beside = Path(sys.executable).with_name(name)
@@ -67,8 +48,9 @@ class ServerProcess:
                 if probe.connect_ex(("127.0.0.1", self.port)) == 0:
                     return
             time.sleep(0.05)
+        said = (self.directory / "log").read_text(errors="replace")[-4000:]
         self.stop()
-        raise RuntimeError((self.directory / "log").read_text(errors="replace")[-4000:])
+        raise RuntimeError(said)
 
     def stop(self) -> None:
         """Kill the process and whatever it started, and remove its files."""

@@ -15,16 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.servers.apps import SETTINGS
+from tests.servers.ports import free_port
 from tests.servers.wire import WireClient
 
 ROOT = Path(__file__).parents[2]
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 def _command(server: str, port: int) -> list[str]:

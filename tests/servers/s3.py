@@ -15,7 +15,8 @@ import pytest
 from botocore.config import Config  # type: ignore[import-untyped, unused-ignore]
 from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped, unused-ignore]
 
-from tests.servers.processes import ServerProcess, free_ports, program
+from tests.servers.ports import free_port, free_ports
+from tests.servers.processes import ServerProcess, program
 
 BUCKET = "uploads"
 KEY_ID, SECRET = "AKTEST", "SKTEST"
@@ -62,7 +63,7 @@ class S3Server:
 def moto() -> S3Server:
     """moto, which takes parts from 100 bytes on. Skips where it is not installed."""
     pytest.importorskip("moto", reason="moto is not installed")
-    (port,) = free_ports(1)
+    port = free_port()
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     process = ServerProcess(command, port, environ={"S3_UPLOAD_PART_MIN_SIZE": str(SMALL_PART)})
     process.wait_until_accepting()
