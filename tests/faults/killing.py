@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -64,7 +65,8 @@ class Zygote:
             time.sleep(0.001)
 
     def close(self) -> None:
-        self.kill()
+        with suppress(ProcessLookupError):  # a campaign that failed may leave it killed
+            self.kill()
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.killing import Campaign, Zygote
+from tests.faults.killing_drafts import TOLD_EVERY, DraftCampaign
 
 KILLS = int(os.environ.get("TUSPY_KILLS", "200"))
 SEED = int(os.environ.get("TUSPY_KILL_SEED", "1"))
@@ -30,3 +31,18 @@ def test_no_kill_loses_an_acknowledged_byte(durability: str, tmp_path: Path) -> 
         zygote.close()
     print(f"{durability}: {campaign.operations}")
     assert set(campaign.operations) == {"created", "appended", "checksummed", "concatenated"}
+
+
+def test_no_kill_takes_back_what_a_draft_was_told(tmp_path: Path) -> None:
+    directory = tmp_path / "uploads"
+    directory.mkdir()
+    zygote = Zygote(directory, "--interim-responses")
+    zygote.start()
+    try:
+        campaign = DraftCampaign(directory, zygote, SEED)
+        for _ in range(max(TOLD_EVERY, KILLS // 8)):
+            campaign.live()
+    finally:
+        zygote.close()
+    print(f"drafts: {dict(campaign.operations)}")
+    assert set(campaign.operations) == {"created", "appended", "verified", "cut", "interim", "told", "replayed"}
