@@ -20,8 +20,7 @@ ORIGIN = "https://origin.example"
 _TUS = {"Tus-Resumable": "1.0.0"}
 _APPEND = {**_TUS, "Content-Type": "application/offset+octet-stream", "Upload-Offset": "0"}
 _VERSION = {"Upload-Draft-Interop-Version": "8"}
-_PART = b"104 is sent while a body arrives"
-_RUFH = {**_VERSION, "Upload-Complete": "?0", "Content-Length": str(len(_PART))}
+_RUFH = {**_VERSION, "Upload-Complete": "?0", "Content-Length": str(SIZE)}
 _EXPOSED = ("location", "upload-offset", "upload-length", "tus-resumable")
 
 
@@ -178,7 +177,7 @@ def _interim(target: Target) -> str:
     """Informative: a server sends 104 only when it is told to."""
     with target.connect(target.url) as connection:
         target.send_head(connection, "POST", target.url, {**_RUFH, "Connection": "close"})
-        connection.sendall(_PART)
+        connection.sendall(bytes(SIZE))
         received = b""
         while piece := connection.recv(65536):
             received += piece
