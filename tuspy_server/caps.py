@@ -67,18 +67,21 @@ class Caps:
                 if not self._running[who]:
                     del self._running[who]
 
-    def open(self, request: Request, info: UploadInfo, now: datetime) -> None:
-        """Count an upload that is about to be created. Raises TooManyUploads."""
+    def open(self, request: Request, info: UploadInfo, now: datetime) -> bool:
+        """Count an upload that is about to be created; False if it counts already. Raises TooManyUploads."""
         most = self._config.max_open_uploads
         if most is None:
-            return
+            return False
         with self._lock:
             mine = self._open.setdefault(_who(request), {})
             for upload_id in [each for each, until in mine.items() if until is not None and until <= now]:
                 del mine[upload_id]
+            if info.id in mine:
+                return False
             if len(mine) >= most:
                 raise TooManyUploads
             mine[info.id] = info.expires
+            return True
 
     def ended(self, upload_id: str) -> None:
         """The upload is finished, removed, or was not created after all."""

@@ -45,11 +45,12 @@ async def create(steps: Steps, exchange: Exchange, intent: Create) -> Reply:
 async def _created(steps: Steps, exchange: Exchange, info: UploadInfo) -> UploadInfo:
     if steps.caps is None:
         return await exchange.runtime.create(info)
-    steps.caps.open(exchange.request, info, exchange.runtime.now())
+    is_counted = steps.caps.open(exchange.request, info, exchange.runtime.now())
     try:
         return await exchange.runtime.create(info)
     except BaseException:
-        steps.caps.ended(info.id)
+        if is_counted:
+            steps.caps.ended(info.id)
         raise
 
 
