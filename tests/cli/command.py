@@ -32,7 +32,9 @@ class Served:
         *arguments: str,
         host: str = "127.0.0.1",
         environment: Mapping[str, str] | None = None,
+        python: str = sys.executable,
     ) -> None:
+        self._python = python
         self._directory = directory
         self._host = host
         self._arguments = arguments
@@ -44,7 +46,7 @@ class Served:
     def __enter__(self) -> Served:
         here = ["--host", self._host, "--port", "0", "--upload-dir", str(self._directory)]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tuspy_server", *here, *self._arguments],
+            [self._python, "-m", "tuspy_server", *here, *self._arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
