@@ -1,4 +1,4 @@
-"""The table of tusd's flags in docs/command.md, held against our options and, where it is installed, tusd's help."""
+"""The tables of docs/flags.md, held against our options and, where it is installed, tusd's help."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ import pytest
 from tuspy_server.cli.command import command
 from tuspy_server.cli.values import Kind
 
-PAGE = (Path(__file__).parents[2] / "docs" / "command.md").read_text()
+ROOT = Path(__file__).parents[2]
+PAGE, _, REST = (ROOT / "docs" / "flags.md").read_text().partition("## Flags that are ours alone")
+OURS, _, VARIABLES = REST.partition("## Environment variables")
 ROWS = re.findall(r"^\| `([\w-]+)` \| (same|left out|`--[\w-]+`) \| (.*?) ?\|$", PAGE, re.MULTILINE)
 TABLE = {name: (here, remark) for name, here, remark in ROWS}
 OPTIONS = {opt: param for param in command().params for opt in param.opts}
@@ -32,6 +34,24 @@ def test_a_row_is_true(name: str, here: str, remark: str) -> None:
         assert remark
     else:
         assert (f"--{name}" if here == "same" else here.strip("`")) in OPTIONS
+
+
+def test_every_flag_of_ours_is_on_the_page_with_its_variable() -> None:
+    ours = dict(re.findall(r"^\| `(--[\w-]+)` \| (.*?) \|$", OURS, re.MULTILINE))
+    for name, shown in ours.items():
+        assert shown == ("none" if name == "--config" else f"`TUSPY_SERVER_{name[2:].upper().replace('-', '_')}`")
+    tusds = {f"--{name}" if here == "same" else here.strip("`") for name, here, _ in ROWS if here != "left out"}
+    assert not tusds & set(ours)
+    assert {param.opts[0] for param in command().params} == tusds | set(ours)
+
+
+def test_environment_variables_that_are_the_same_are_read() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (same|left out) \| (.*?) ?\|$", VARIABLES, re.MULTILINE)
+    source = "".join(path.read_text() for path in (ROOT / "tuspy_server").rglob("*.py"))
+    for name, here, remark in rows:
+        assert here == "same" or remark
+        if here == "same" and not name.startswith("AWS_"):  # boto3 reads those
+            assert name in source
 
 
 @pytest.fixture(scope="module")
