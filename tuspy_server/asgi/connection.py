@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -129,13 +130,18 @@ class Connection:
 
 
 def _held_back(receive: Receive) -> bytes | None:
-    """What uvicorn had received and does not hand over once the client has gone; None elsewhere.
+    """What uvicorn or gunicorn had received and does not hand over once the client has gone; None elsewhere.
 
-    Its `receive` is a method of the request's cycle, whose `body` holds what was not asked for yet. A wrapped
-    `receive`, or a uvicorn that changed, gives None, and the client sends those bytes again.
+    uvicorn's `receive` is a method of the request's cycle, whose `body` holds what was not asked for yet; gunicorn's
+    one of a receiver with `_chunks`. A wrapped `receive`, or a server that changed, gives None, and the client sends
+    those bytes again.
     """
-    held = getattr(getattr(receive, "__self__", None), "body", None)
-    return bytes(held) if isinstance(held, bytes | bytearray) and held else None
+    owner = getattr(receive, "__self__", None)
+    held = getattr(owner, "body", None)
+    if isinstance(held, bytes | bytearray):
+        return bytes(held) or None
+    chunks = getattr(owner, "_chunks", None)
+    return b"".join(chunks) or None if isinstance(chunks, list | deque) else None
 
 
 def _framed(response: Response, download: Download | None, *, is_head: bool) -> list[tuple[bytes, bytes]]:
