@@ -51,15 +51,19 @@ class Lister(Protocol):
 class Audit(Protocol):
     """One look at a whole store, which may be in use meanwhile."""
 
+    @abstractmethod
     def count(self) -> int:
         """How many names `damages` will look at, about."""
 
+    @abstractmethod
     def damages(self) -> Iterator[Damage | None]:
         """For each name, None or what is wrong with it. What is in use may seem damaged: see `confirm`."""
 
+    @abstractmethod
     def confirm(self, damage: Damage) -> bool:
         """Whether it is still there. Decides with the upload's lock held."""
 
+    @abstractmethod
     def repair(self, damage: Damage) -> None:
         """Do what the remedy says, with the upload's lock held. Raises StoreError, TusError."""
 
