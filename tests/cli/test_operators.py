@@ -11,6 +11,7 @@ import pytest
 
 from tests.cli.command import Served
 from tests.cli.damaging import NOW, put
+from tests.stores.listing import assert_lists_every_upload
 from tuspy_server.cli import main
 from tuspy_server.errors import UploadGone, UploadNotFound
 from tuspy_server.lockers.file import FileLocker
@@ -53,6 +54,10 @@ def test_uploads_are_listed_by_state_and_age(
     assert (code, [json.loads(line)["id"] for line in lines]) == (0, ids)
     code, lines = printed(store, capsys, "uploads", *arguments)
     assert [line.split()[0] for line in lines] == ["ID", *ids]
+
+
+def test_a_file_store_lists_every_upload(tmp_path: Path) -> None:
+    assert_lists_every_upload(FileStore(tmp_path))
 
 
 def test_the_store_is_chosen_by_environment_and_file_as_for_serving(

@@ -170,6 +170,13 @@ class LedgerStore(ABC):
             raise StoreFailed(f"partial uploads of {total} bytes were joined to {offset}")
         return replace(info, offset=offset)
 
+    def uploads(self) -> Iterator[UploadInfo]:
+        """Every upload, tombstones too, by id; what is no readable record is passed over."""
+        for found in self._objects.find(self.prefix):
+            folder, _, name = found.name.removeprefix(self.prefix).partition("/")
+            if name == "info" and (info := self._read_listed(folder)) is not None:
+                yield info
+
     def expired(self, now: datetime, /) -> Iterator[UploadInfo]:
         for found in self._objects.find(self.prefix):
             folder, _, name = found.name.removeprefix(self.prefix).partition("/")
@@ -290,15 +297,19 @@ class LedgerStore(ABC):
         return ledger.offset == info.length and self._is_ours(info, self._objects.head(info.storage["key"]))
 
     def _due(self, upload_id: str, now: datetime) -> UploadInfo | None:
+        info = self._read_listed(upload_id)
+        return info if info is not None and info.expires is not None and info.expires <= now else None
+
+    def _read_listed(self, upload_id: str) -> UploadInfo | None:
+        """An upload whose record was listed; one that lost its bytes too, so that its record can go."""
         try:
             info = self._record(upload_id)
         except UploadNotFound:
             return None
         if info.state is not State.GONE:
-            # An upload that lost its bytes is due as well, so that its record goes.
             with suppress(UploadGone):
                 info = self._measured(info)
-        return info if info.expires is not None and info.expires <= now else None
+        return info
 
     def _put_first_ledger(self, names: Names) -> None:
         body = encode_ledger(Ledger(stamp=names.nonce, at=datetime.now(UTC)))

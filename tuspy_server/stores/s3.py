@@ -189,6 +189,12 @@ class S3Store:
             raise UploadTooLarge(f"the store takes at most {self._limits.max_object_size} bytes")
         return self._records.update(replace(info, length=length))
 
+    def uploads(self) -> Iterator[UploadInfo]:
+        """Every upload, tombstones too, by id; what is no readable record is passed over."""
+        for upload_id in self._records.ids():
+            with suppress(UploadNotFound):
+                yield self._listed(upload_id)
+
     def expired(self, now: datetime, /) -> Iterator[UploadInfo]:
         listed: set[str] = set()
         for marker, upload_id in self._records.due(now):

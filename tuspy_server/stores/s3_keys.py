@@ -42,6 +42,11 @@ class Keys:
     def record(self, upload_id: str) -> str:
         return self.folder(upload_id) + "info"
 
+    def read_record(self, key: str) -> str | None:
+        """The id whose record has this key."""
+        upload_id, _, name = key.removeprefix(self.side).partition("/")
+        return upload_id if name == "info" and _ID.fullmatch(upload_id) else None
+
     @property
     def due(self) -> str:
         """Before the markers that list uploads by the time at which they expire. No id begins with a dot."""

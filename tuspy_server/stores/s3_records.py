@@ -74,6 +74,12 @@ class Records:
         marker = info.storage.get(_MARKED)
         self._bucket.delete([self._keys.record(info.id), *([self._keys.due + marker] if marker else [])])
 
+    def ids(self) -> Iterator[str]:
+        """Of every record, tombstones too."""
+        for entry in self._bucket.list(self._keys.side):
+            if (upload_id := self._keys.read_record(entry.key)) is not None:
+                yield upload_id
+
     def due(self, now: datetime) -> Iterator[tuple[str, str]]:
         """Marker key and id of what may be due: markers sort by time, so only those are looked at."""
         for entry in self._bucket.list(self._keys.due):
