@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.cli.command import Served, wait_until_stored
 from tests.cli.damaging import DAMAGES, Damaged, age, healthy, put
 from tuspy_server.cli import main
 from tuspy_server.stores.file import FileStore
 
+BODY = os.urandom(70_000)
 Snapshot = dict[str, tuple[bytes | None, bytes | None]]
 
 
@@ -100,3 +105,34 @@ def test_an_upload_in_use_is_not_touched(tmp_path: Path, capsys: pytest.CaptureF
     lock.release()
     assert (code, [each["outcome"] for each in found]) == (1, ["busy"])
     assert (tmp_path / f"{'c' * 32}.info").exists()
+
+
+def test_a_served_directory_is_verified_while_uploads_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Served(tmp_path, "--durability", "always") as served:
+        url = served.create(2 * len(BODY))
+        with served.begin_append(url, BODY, 2 * len(BODY)) as connection:
+            wait_until_stored(tmp_path, len(BODY))
+            age(tmp_path)
+            assert verify(tmp_path, capsys, "--repair") == (0, [])
+            connection.sendall(BODY)
+            assert connection.recv(64).startswith(b"HTTP/1.1 204 ")
+        assert served.request("GET", url)[2] == BODY + BODY
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
+def test_a_person_who_watches_sees_progress_and_a_program_plain_lines(tmp_path: Path) -> None:
+    import pty
+
+    pytest.importorskip("rich", reason="rich is not installed")
+    healthy(FileStore(tmp_path))
+    command = [sys.executable, "-m", "tuspy_server", "verify", "--upload-dir", str(tmp_path)]
+    plain = subprocess.run(command, capture_output=True, check=True)
+    assert (plain.stdout, plain.stderr) == (b"0 damaged, 0 left\n", b"")
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm"}
+    watched = subprocess.run(command, stdout=subprocess.PIPE, stderr=theirs, check=True, env=environment)
+    os.close(theirs)
+    seen = os.read(ours, 65536)
+    os.close(ours)
+    assert watched.stdout == b"0 damaged, 0 left\n"
+    assert b"verifying" in seen
