@@ -188,7 +188,7 @@ def proxied(
     scratch.chmod(0o755)
     for each in certificate.iterdir():
         shutil.copy(each, scratch)
-    arguments = ["--behind-proxy", "--no-kernel-moves", *(["--interim-responses"] if passes_interim else [])]
+    arguments = ["--behind-proxy", *(["--interim-responses"] if passes_interim else [])]
     with Served(uploads, *arguments) as served:
         (port,) = free_ports(1)
         command = make(Place(scratch, port, served.address[1]))
