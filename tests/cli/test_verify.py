@@ -92,6 +92,16 @@ def test_what_is_young_is_left_to_whoever_makes_it(tmp_path: Path, capsys: pytes
     assert (tmp_path / ("c" * 32)).exists()
 
 
+def test_an_upload_made_while_the_directory_is_looked_at_is_healthy(tmp_path: Path) -> None:
+    store = FileStore(tmp_path)
+    at = Damaged(store, 0)
+    at.data.write_bytes(b"arriving")
+    audit = store.audit()
+    at.write_record(at.info())
+    age(tmp_path)
+    assert [damage for damage in audit.damages() if damage] == []
+
+
 def test_an_upload_in_use_is_not_touched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from tuspy_server.lockers.file import FileLocker
 

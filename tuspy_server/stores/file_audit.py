@@ -172,23 +172,24 @@ class FileAudit:
             return None
         if not self._is_file(name) or not is_id(name):
             return Damage("foreign-file", name, "", "of no upload")
-        if not os.path.lexists(self._paths.record(name)):
-            if _OUR_ID.fullmatch(name):
+        try:
+            info = stored(self._load(name))
+        except (UploadGone, *UNREADABLE):
+            return self._orphan(name)
+        except UploadNotFound:
+            if _OUR_ID.fullmatch(name) or os.path.lexists(self._paths.record(name)):
                 return self._orphan(name)
             return Damage("foreign-file", name, "", "of no upload, and not named as we name them")
-        return None if self._is_readable(name) else self._orphan(name)
+        except OSError:
+            return None
+        # the record may be younger than this audit
+        is_its_own = info.id == name and self._paths.place(info) == name
+        return None if info.state is State.GONE or is_its_own else self._orphan(name)
 
     def _orphan(self, name: str) -> Damage:
         if self._stat(name).st_size:
             return Damage("orphaned-data", name, name, "bytes without a record", Remedy.SET_ASIDE)
         return Damage("unfinished-creation", name, name, "an empty file without a record", Remedy.REMOVE)
-
-    def _is_readable(self, upload_id: str) -> bool:
-        """Whether a record says something: then it is its business to name the file or not."""
-        try:
-            return stored(self._load(upload_id)).state is State.GONE
-        except (OSError, TusError, *UNREADABLE):
-            return False
 
     def _look_below(self, directory: str) -> Iterator[Damage]:
         """Subdirectories hold data where a template or a hook put it; what else is there is not ours to judge."""
