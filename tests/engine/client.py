@@ -15,6 +15,7 @@ from tuspy_server.engine import Buffered, Engine, Reply
 from tuspy_server.engine.body import Body
 from tuspy_server.engine.sweeping import Swept, sweep
 from tuspy_server.interfaces import DataStore
+from tuspy_server.models import Headers
 from tuspy_server.runtime import InlineCaller, LoopCaller, Runtime, run_sync
 
 Runner = Literal["run_sync", "asyncio", "trio"]
@@ -88,6 +89,7 @@ class EngineClient:
     runner: Runner = "run_sync"
     clock: FakeClock = field(default_factory=FakeClock)
     crash_after_answer: bool = False
+    informed: list[Headers] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.composer = Composer.of(self.store)
@@ -142,7 +144,7 @@ class EngineClient:
         return reply
 
     async def _carry_out(self, request: Request, body: Body, runtime: Runtime) -> Reply:
-        reply = await self.engine.carry_out(self.engine.begin(request), body, runtime)
+        reply = await self.engine.carry_out(self.engine.begin(request), body, runtime, self._inform)
         if reply.after is not None and not self.crash_after_answer:
             await reply.after()
         if reply.download is not None:
@@ -150,6 +152,10 @@ class EngineClient:
             while (piece := await runtime.next_piece(reply.download.rest)) is not None:
                 self.downloaded += piece
         return reply
+
+    async def _inform(self, headers: Headers) -> None:
+        """A 104 answer, as far as the configuration lets any out."""
+        self.informed.append(headers)
 
     def _answer(self, reply: Reply) -> Answer:
         response = reply.response

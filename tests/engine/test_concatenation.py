@@ -204,3 +204,33 @@ def test_a_hook_may_name_a_final(runner: Runner) -> None:
 
 def test_the_number_of_parts_is_bounded(client: EngineClient) -> None:
     assert client.final(["x"] * 10_001).status == 400
+
+
+def test_a_final_that_expired_while_it_waited_is_not_assembled(runner: Runner) -> None:
+    client = EngineClient(config=Config(expires_after=10, sliding=True), runner=runner)
+    part = client.create(5, upload_concat="partial").id
+    final = client.final([part]).id
+    client.clock.seconds = 8
+    assert client.append(part, 0, b"hel").status == 204
+    client.clock.seconds = 12
+    assert client.append(part, 3, b"lo").status == 204
+    assert client.head(final).status == 410
+
+
+def test_a_final_whose_other_part_expired_is_not_assembled(runner: Runner) -> None:
+    client = EngineClient(config=Config(expires_after=10, sliding=True), runner=runner)
+    part, other = (client.create(5, upload_concat="partial").id for _ in range(2))
+    client.clock.seconds = 5
+    assert client.append(part, 0, b"hel").status == 204
+    final = client.final([part, other]).id
+    client.clock.seconds = 12
+    assert client.append(part, 3, b"lo").status == 204
+    assert client.get(final).status != 200
+
+
+def test_a_final_asked_for_again_waits_for_its_parts_once(client: EngineClient) -> None:
+    part = client.create(5, upload_concat="partial").id
+    first, again = client.final([part]), client.final([part])
+    assert (again.status, again.id) == (201, first.id)
+    assert client.append(part, 0, b"hello").status == 204
+    assert client.get(first.id).body == b"hello"

@@ -184,8 +184,7 @@ def _fit(chunks: Sequence[bytes], room: int) -> Sequence[bytes]:
         return chunks
     fitting: list[bytes] = []
     for chunk in chunks:
-        fitting.append(chunk[:room])
-        room -= len(fitting[-1])
-        if not room:
-            break
+        if room:
+            fitting.append(chunk[:room])
+            room -= len(fitting[-1])
     return fitting

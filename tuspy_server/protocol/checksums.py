@@ -34,13 +34,13 @@ class _Crc32:
         return self._value.to_bytes(4, "big")
 
 
-def _crc32c() -> Callable[[], Hasher] | None:
+def _crc32c() -> dict[str, Callable[[], Hasher]]:
+    """CRC-32C where its library is installed."""
     try:
         import google_crc32c
     except ImportError:
-        return None
-    factory: Callable[[], Hasher] = google_crc32c.Checksum
-    return factory
+        return {}
+    return {"crc32c": google_crc32c.Checksum}
 
 
 _HASHERS: dict[str, Callable[[], Hasher]] = {
@@ -49,9 +49,8 @@ _HASHERS: dict[str, Callable[[], Hasher]] = {
     "sha256": hashlib.sha256,
     "sha512": hashlib.sha512,
     "crc32": _Crc32,
+    **_crc32c(),
 }
-if (_found := _crc32c()) is not None:
-    _HASHERS["crc32c"] = _found
 
 ALGORITHMS: tuple[str, ...] = tuple(_HASHERS)
 
