@@ -127,12 +127,12 @@ def tests(session: nox.Session) -> None:
         session.run("pytest", "--quiet", *TIMED, *elsewhere)
 
 
-def _with_servers(session: nox.Session) -> None:
+def _with_servers(session: nox.Session, *options: str) -> None:
     paths = _paths(session.name)
     if not paths:
         session.skip("no tests yet")
     session.install("-e", ".[server,hooks]", *_group("test", "back-ends", "interop"))
-    _test(session, *(session.posargs or paths))
+    _test(session, *options, *(session.posargs or paths))
 
 
 @nox.session(name="object_stores")
@@ -149,8 +149,8 @@ def lockers(session: nox.Session) -> None:
 
 @nox.session
 def interop(session: nox.Session) -> None:
-    """Clients, proxies and other tus servers."""
-    _with_servers(session)
+    """Clients, proxies and other tus servers; two files at a time, since they mostly wait."""
+    _with_servers(session, "--numprocesses=2", "--dist=loadfile")
 
 
 @nox.session

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import pytest
 
 from tests.cli.command import Served
 from tests.interop.clients import npm
-from tests.interop.clients.outcomes import Outcome, told
+from tests.interop.clients.outcomes import TOLD, Outcome, told
 
 DRIVER = Path(__file__).parent / "clients" / "tus.mjs"
 SCENARIOS = re.findall(r"^  async '([^']+)'\(\) \{$", DRIVER.read_text(), re.MULTILINE)
@@ -50,9 +50,8 @@ def test_the_client_does(run: Run, name: str) -> None:
     run.outcomes[name].check(run.served)
 
 
-def test_every_option_ran(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    with capsys.disabled():
-        print(f"\n{told(CLIENTS[run.client], run.options, run.outcomes)}")
+def test_every_option_ran(run: Run, record_property: Callable[[str, object], None]) -> None:
+    record_property(TOLD, told(CLIENTS[run.client], run.options, run.outcomes))
     assert {option for outcome in run.outcomes.values() for option in outcome.options} == set(run.options)
 
 

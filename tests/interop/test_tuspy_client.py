@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.command import Served
-from tests.interop.clients.outcomes import Outcome, told
+from tests.interop.clients.outcomes import TOLD, Outcome, told
 
 pytest.importorskip("tusclient", reason="tuspy is not installed")
 
@@ -69,7 +69,6 @@ def test_the_client_does(outcomes: dict[str, Outcome], served: Served, name: str
     outcomes[name].check(served)
 
 
-def test_every_option_ran(outcomes: dict[str, Outcome], capsys: pytest.CaptureFixture[str]) -> None:
-    with capsys.disabled():
-        print(f"\n{told(VERSION, tuspy.options(), outcomes)}")
+def test_every_option_ran(outcomes: dict[str, Outcome], record_property: Callable[[str, object], None]) -> None:
+    record_property(TOLD, told(VERSION, tuspy.options(), outcomes))
     assert sorted({option for outcome in outcomes.values() for option in outcome.options}) == tuspy.options()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from tests.cli.command import Served
 
 GONE = (404, 410)
+TOLD = "told"  # the property of a test whose text is shown after the run
 
 
 @dataclass(frozen=True, slots=True)
