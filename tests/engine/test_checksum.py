@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import runpy
+import sys
 import zlib
 
 import pytest
 
 from tests.engine.client import APPEND, EngineClient
 from tuspy_server import Composer, MemoryLocker, MemoryStore
+from tuspy_server.protocol import checksums
 from tuspy_server.protocol.checksums import ALGORITHMS, hasher
 
 
@@ -88,3 +91,9 @@ def test_without_a_stager_the_field_is_ignored_as_not_announced() -> None:
     client = EngineClient(Composer(MemoryStore(), MemoryLocker(), stager=None))
     upload = client.create(5).id
     assert client.append(upload, 0, b"hello", upload_checksum="sha1 nonsense").status == 204
+
+
+def test_without_its_library_crc32c_is_not_offered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "google_crc32c", None)
+    found = runpy.run_path(checksums.__file__)["ALGORITHMS"]
+    assert set(ALGORITHMS) - set(found) == {"crc32c"}

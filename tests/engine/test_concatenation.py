@@ -234,3 +234,14 @@ def test_a_final_asked_for_again_waits_for_its_parts_once(client: EngineClient) 
     assert (again.status, again.id) == (201, first.id)
     assert client.append(part, 0, b"hello").status == 204
     assert client.get(first.id).body == b"hello"
+
+
+def test_a_part_that_is_the_last_is_told_and_then_its_final_is_made(runner: Runner) -> None:
+    events: list[tuple[str, str]] = []
+    hooks = Hooks(post_finish=lambda event: events.append((event.type, event.upload.id)))
+    client = EngineClient(hooks=hooks, runner=runner)
+    part = client.create(5, upload_concat="partial").id
+    final = client.final([part]).id
+    assert client.append(part, 0, b"hello").status == 204
+    assert client.get(final).body == b"hello"
+    assert events == [("post_finish", final)]

@@ -12,7 +12,8 @@ import pytest
 
 from tests.engine.client import Answer, EngineClient, FakeClock, Runner
 from tests.protocol.drafts import PARTIAL, complete
-from tuspy_server import Composer, Config, FileStore, Hooks, MemoryStore, UploadInfo
+from tuspy_server import Composer, Config, FileStore, HookResult, Hooks, MemoryStore, Request, Response, UploadInfo
+from tuspy_server.engine import Buffered
 from tuspy_server.engine.body import Body
 from tuspy_server.errors import StoreUnavailable, TusError
 from tuspy_server.protocol.problems import problem
@@ -189,3 +190,42 @@ def test_nothing_is_told_before_the_answer_by_default(runner: Runner, tmp_path: 
 def test_a_status_that_http_does_not_name_is_an_error_all_the_same() -> None:
     _, body = problem(TusError(), 460, ())
     assert b'"title": "Error"' in body
+
+
+def test_a_version_without_progress_is_told_only_where_the_upload_is(runner: Runner, tmp_path: Path) -> None:
+    client = EngineClient(FileStore(tmp_path), Config(interim_responses=True), runner=runner)
+    answer = ask(client, "POST", "", 4, complete(4, True), SlowBody([b"hel", b"lo"], client.clock, 2))
+    assert answer.status == 201
+    assert [dict(headers).get("Location") for headers in client.informed] == [answer["location"]]
+
+
+def by_header(request: Request) -> str | None:
+    return request.header("x-user")
+
+
+def test_a_refused_append_tells_the_owner_where_the_upload_stands_and_nobody_else(runner: Runner) -> None:
+    client = EngineClient(config=Config(principal=by_header), runner=runner)
+    upload = ask(client, "POST", "", 8, {**complete(8, False), "X-User": "ann"}, b"hel").id
+    wrong = {"Content-Type": "text/plain", "Upload-Offset": "3", **complete(8, False)}
+    owners = ask(client, "PATCH", upload, 8, {**wrong, "X-User": "ann"}, b"lo")
+    strangers = ask(client, "PATCH", upload, 8, {**wrong, "X-User": "bob"}, b"lo")
+    assert (owners.status, owners.offset) == (415, 3)
+    assert (strangers.status, "upload-offset" in strangers.headers) == (415, False)
+
+
+@pytest.mark.parametrize("field", ["x" * 10, "x" * 70_000], ids=["fields kept", "status kept"])
+def test_of_an_answer_too_large_to_keep_the_beginning_is_given_again(runner: Runner, field: str) -> None:
+    large = Response(status=200, headers=(("X-Long", field),), body=b"y" * 70_000)
+    client = EngineClient(hooks=Hooks(pre_finish=lambda _: HookResult(response=large)), runner=runner)
+    upload = ask(client, "POST", "", 8, {**complete(8, False), "Upload-Length": "5"}, b"hel").id
+    assert len(append(client, upload, 8, 3, b"lo", last=True).body) == 70_000
+    again = append(client, upload, 8, 5, b"", last=True)
+    assert (again.status, again.body) == (200, b"")
+    assert again.headers.get("x-long") == (field if len(field) == 10 else None)
+
+
+def test_a_chunk_beyond_the_length_is_left_out(client: EngineClient) -> None:
+    upload = ask(client, "POST", "", 5, {**complete(5, False), "Upload-Length": "5"}, b"hel").id
+    assert append(client, upload, 5, 3, Buffered([b"", b"lo", b"ver"]), last=False, size=None).status >= 400
+    assert ask(client, "HEAD", upload, 5).offset == 5
+    assert append(client, upload, 5, 5, Buffered([b""]), last=True, size=None).status == 201

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from werkzeug.http import parse_date
@@ -190,3 +191,40 @@ def _raise_once() -> Callable[[HookEvent], None]:
             raise errors.pop()
 
     return hook
+
+
+def test_a_store_that_cannot_remove_keeps_what_expired(runner: Runner) -> None:
+    client = EngineClient(Composer(MemoryStore(), terminater=None), config=HOUR, runner=runner)
+    upload = client.create(10, b"hello").id
+    client.clock.seconds += 3600
+    client.sweep()
+    assert client.head(upload).status == 410
+
+
+def test_a_sweep_that_only_looks_finishes_nothing() -> None:
+    told: list[HookEvent] = []
+    client = EngineClient(config=HOUR, hooks=Hooks(pre_finish=_raise_once(), post_finish=told.append))
+    upload = client.create(5).id
+    client.append(upload, 0, b"hello")
+    client.clock.seconds += 10_000
+    assert client.sweep(dry_run=True) == [Swept(upload, "finished")]
+    assert told == []
+    assert client.sweep() == [Swept(upload, "finished")]
+    assert len(told) == 1
+
+
+class Forgetting(MemoryStore):
+    """Lists an upload that someone else removes before the sweep comes to it."""
+
+    def expired(self, now: datetime, /) -> Iterator[UploadInfo]:
+        for info in list(super().expired(now)):
+            self.terminate(info)
+            self.create(replace(info, state=State.GONE, expires=now + timedelta(hours=1)))
+            yield info
+
+
+def test_an_upload_removed_before_the_sweep_came_to_it_is_left_alone() -> None:
+    client = EngineClient(Forgetting(), config=HOUR)
+    upload = client.create(10, b"hello").id
+    client.clock.seconds += 3600
+    assert client.sweep() == [Swept(upload, "failed")]

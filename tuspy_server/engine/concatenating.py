@@ -130,7 +130,10 @@ async def assemble_waiting(exchange: Exchange, final_id: str, backoff: Backoff) 
     ) as held:
         info = await exchange.runtime.get(final_id)
         if rules.is_unassembled(info) and not rules.is_expired(info, exchange.runtime.now()):
-            await assemble(exchange, info, await _living(exchange, info), held, backoff)
+            info = await assemble(exchange, info, await _living(exchange, info), held, backoff)
+            after = deliver(exchange, info, held)
+            if after is not None:
+                await after()
 
 
 async def _living(exchange: Exchange, info: UploadInfo) -> list[UploadInfo]:
