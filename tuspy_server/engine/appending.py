@@ -45,7 +45,7 @@ async def append(steps: Steps, exchange: Exchange, intent: Append) -> Reply:
         if failure is not None:
             raise failure
         after = deliver(exchange, info, held)
-    return Reply(response=_answer(exchange, info), after=_both(after, _waiting(steps, exchange, info)))
+    return Reply(response=_answer(exchange, info), after=after or _waiting(steps, exchange, info))
 
 
 def _answer(exchange: Exchange, info: UploadInfo) -> Response:
@@ -76,7 +76,7 @@ async def _invalidate(
 
 
 def _waiting(steps: Steps, exchange: Exchange, info: UploadInfo) -> After | None:
-    """Assembling the finals that waited for this part, once its own lock is free."""
+    """Assembling the finals that waited for this part, once its own lock is free. A part owes no hook anything."""
     if not info.finals or not rules.is_complete(info):
         return None
 
@@ -94,14 +94,3 @@ async def _refuse_content(body: Body) -> None:
     """An upload that is full takes no byte more; with a chunked body only reading tells."""
     if await body.read() is not None:
         raise BodyTooLarge
-
-
-def _both(first: After | None, second: After | None) -> After | None:
-    if first is None or second is None:
-        return first or second
-
-    async def after() -> None:
-        await first()
-        await second()
-
-    return after

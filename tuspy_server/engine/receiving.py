@@ -55,9 +55,12 @@ async def _append(
 async def _close(exchange: Exchange, writer: Writer, held: Locked) -> tuple[int | None, TusError | None]:
     held.check()
     try:
-        return await exchange.runtime.close(writer), None
+        offset = await exchange.runtime.close(writer)
     except StoreError as exc:
         return None, exc
+    # The process may have been paused in `close` until another owner had come and gone.
+    held.check()
+    return offset, None
 
 
 async def _append_staged(
@@ -79,7 +82,9 @@ async def _append_staged(
     if failure is not None:
         await runtime.discard(writer)
         return info, failure
-    return changed(info, offset=await runtime.close(writer)), None
+    offset = await runtime.close(writer)
+    held.check()
+    return changed(info, offset=offset), None
 
 
 class _Pour:
