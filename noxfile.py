@@ -14,7 +14,6 @@ from itertools import chain
 from pathlib import Path
 
 import nox
-from nox.command import CommandFailed
 
 HERE = Path(__file__).parent
 PROJECT = nox.project.load_toml("pyproject.toml")
@@ -84,20 +83,6 @@ def _group(*names: str) -> list[str]:
     return list(nox.project.dependency_groups(PROJECT, *names))
 
 
-def _test(session: nox.Session, *arguments: str) -> None:
-    """Run tests. In CI those that failed run once more: servers, clocks and kills share two cores there.
-
-    Not so the faults: a byte lost once is lost.
-    """
-    try:
-        session.run("pytest", "--quiet", *arguments)
-    except CommandFailed:
-        if "CI" not in os.environ or session.name == "faults":
-            raise
-        again = ["--last-failed", "--last-failed-no-failures=none", "--numprocesses=0"]
-        session.run("pytest", "--quiet", *arguments, *again)
-
-
 @nox.session
 def lint(session: nox.Session) -> None:
     """ruff, for faults and for form."""
@@ -133,7 +118,7 @@ def _with_servers(session: nox.Session, *options: str) -> None:
     if not paths:
         session.skip("no tests yet")
     session.install("-e", ".[server,hooks]", *_group("test", "back-ends", "interop"))
-    _test(session, *options, *(session.posargs or paths))
+    session.run("pytest", "--quiet", *options, *(session.posargs or paths))
 
 
 @nox.session(name="object_stores")

@@ -45,9 +45,23 @@ class TestRedisLocker(LeasedSuite):
         return partial(RedisLocker, url, lease=self.lease, prefix=f"{request.node.name}:")
 
 
+class OwningLocker(RedisLocker):
+    """Closes the client it was given too: nobody else would before the sockets are collected as garbage."""
+
+    def __init__(self, client: Any, prefix: str) -> None:
+        super().__init__(client, prefix=prefix)
+        self.client = client
+
+    def close(self) -> None:
+        super().close()
+        self.client.close()
+        if not isinstance(self.client, RedisCluster):  # the pool of a client that did not make it outlives the client
+            self.client.connection_pool.disconnect()
+
+
 def locker_by_sentinel(port: int, prefix: str) -> RedisLocker:
     sentinel = cast("Any", Sentinel)([("127.0.0.1", port)], socket_timeout=1.0)
-    return RedisLocker(sentinel.master_for("uploads", socket_timeout=1.0, decode_responses=True), prefix=prefix)
+    return OwningLocker(sentinel.master_for("uploads", socket_timeout=1.0, decode_responses=True), prefix)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +86,7 @@ class TestRedisLockerBySentinel(LockerSuite):
 
 
 def locker_on_cluster(port: int, prefix: str) -> RedisLocker:
-    return RedisLocker(RedisCluster("127.0.0.1", port, socket_timeout=1.0), prefix=prefix)
+    return OwningLocker(RedisCluster("127.0.0.1", port, socket_timeout=1.0), prefix)
 
 
 SLOTS = ((0, 5460), (5461, 10922), (10923, 16383))

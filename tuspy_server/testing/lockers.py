@@ -205,12 +205,16 @@ class LockerSuite:
     def test_two_lockers_of_one_process_exclude_each_other(
         self, make_locker: MakeLocker, locker: SettledLocker, other: LockerProcess, portal: BlockingPortal
     ) -> None:
-        second = SettledLocker(make_locker(), portal)
+        made = make_locker()
+        second = SettledLocker(made, portal)
         held = _taken(locker, "a")
         assert second.try_lock("a") is None
         self._ask(second, "a", held.asked.wait)
         held.release()
-        assert _taken(second, "a").alive
+        taken = _taken(second, "a")
+        assert taken.alive
+        taken.release()
+        getattr(made, "close", bool)()
 
     def test_a_holder_in_another_process_hands_over(self, locker: SettledLocker, other: LockerProcess) -> None:
         seconds = []
