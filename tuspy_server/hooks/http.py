@@ -175,6 +175,7 @@ class _Running:
 
     def stop(self) -> None:
         self.wait_for(self.client.aclose())
+        self.wait_for(self._loop.shutdown_asyncgens())  # of an answer that was not read to its end
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
