@@ -12,7 +12,7 @@ from tuspy_server import FileStore, WSGIApp
 
 app = Flask(__name__)
 tus = WSGIApp(FileStore("uploads"))
-app.wsgi_app = DispatcherMiddleware(app.wsgi_app, {"/files": tus})  # type: ignore[method-assign]
+app.wsgi_app = DispatcherMiddleware(app.wsgi_app, {"/files": tus})  # type: ignore[method-assign]  # as Flask documents it
 
 
 @app.get("/")

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from boto3.s3.transfer import TransferConfig  # type: ignore[import-untyped, unused-ignore]
+from boto3.s3.transfer import TransferConfig  # type: ignore[import-untyped, unused-ignore]  # types only by boto3-stubs
 
 from tests.benchmarks.processes import Usage, usage
 from tests.servers import s3 as servers

@@ -237,14 +237,14 @@ def _durability_cases() -> Iterator[Case]:
             title=f"16 KiB creation-with-upload, durability {level}",
             unit="request",
             prepare=_small(16, 500),
-            **common,  # type: ignore[arg-type]
+            **common,  # type: ignore[arg-type]  # values of several types
         )
         yield Case(
             name=f"durability/{level}/chunks",
             title=f"8 MiB PATCHes, durability {level}",
             unit="GiB",
             prepare=_large(256 * MIB, _CHUNK),
-            **common,  # type: ignore[arg-type]
+            **common,  # type: ignore[arg-type]  # values of several types
         )
 
 

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import anyio
 import pytest
 
 from tests.engine.client import APPEND, EngineClient, Runner
+from tests.engine.test_checksum import digest
 from tuspy_server import Composer, Config, Hooks, MemoryLocker, MemoryStore
 from tuspy_server.engine import Buffered, WouldWait
 from tuspy_server.errors import TusError
 from tuspy_server.interfaces import Lock
-from tuspy_server.models import Request
+from tuspy_server.models import Request, UploadInfo
 from tuspy_server.runtime import InlineCaller, LoopCaller, Runtime, run_sync
+from tuspy_server.stores.memory import MemoryStagedWriter, MemoryWriter
+
+W = TypeVar("W", MemoryWriter, MemoryStagedWriter)
 
 
 class Script:
@@ -140,6 +145,42 @@ def test_after_a_lost_lock_nothing_is_written(runner: Runner, how: str, checksum
     assert locker.last is not None
     assert locker.last.released == 1
     assert store.get(upload).offset in ((0,) if checksum else (0, 3))
+
+
+class PausedInClose(MemoryStore):
+    """Its process is stopped while a body is closed, until the lock has gone to another."""
+
+    locker: LosingLocker
+
+    def _pausing(self, writer: W) -> W:
+        close = writer.close
+
+        def paused() -> int:
+            self.locker.die_quietly()
+            return close()
+
+        writer.close = paused  # type: ignore[method-assign]  # only this writer pauses
+        return writer
+
+    def open(self, info: UploadInfo, /, *, fence: int | None) -> MemoryWriter:
+        return self._pausing(super().open(info, fence=fence))
+
+    def stage(self, info: UploadInfo, /, *, fence: int | None) -> MemoryStagedWriter:
+        return self._pausing(super().stage(info, fence=fence))
+
+
+@pytest.mark.parametrize("length", [5, 10], ids=["last", "more to come"])
+@pytest.mark.parametrize("checksum", [False, True], ids=["plain", "checksummed"])
+def test_a_lock_lost_while_closing_acknowledges_nothing(runner: Runner, length: int, checksum: bool) -> None:
+    store = PausedInClose()
+    store.locker = LosingLocker()
+    client = EngineClient(Composer(store, store.locker), runner=runner)
+    upload = client.create(length).id
+    headers = {**APPEND, "Upload-Offset": "0"}
+    if checksum:
+        headers["Upload-Checksum"] = digest("crc32", b"hello")
+    answer = client.request("PATCH", upload, headers, b"hello")
+    assert (answer.status, "upload-offset" in answer.headers) == (500, False)
 
 
 def test_a_lock_lost_before_the_end_finishes_nothing() -> None:
