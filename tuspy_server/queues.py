@@ -6,6 +6,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -32,7 +33,7 @@ class EventQueue:
         self._maxsize = maxsize
         self._events: deque[HookEvent] = deque()
         self._changed = threading.Condition()
-        self._wakers: list[Callable[[], None]] = []
+        self._wakers: set[Callable[[], None]] = set()
         self._closed = False
 
     def put(self, event: HookEvent) -> None:
@@ -80,18 +81,21 @@ class EventQueue:
     async def __anext__(self) -> HookEvent:
         while True:
             arrived = anyio.Event()
-            call_soon = thread_safe_call()
+            waker = partial(thread_safe_call(), arrived.set)
             with self._changed:
                 if self._events:
                     return self._events.popleft()
                 if self._closed:
                     raise StopAsyncIteration
-                self._wakers.append(lambda arrived=arrived, call_soon=call_soon: call_soon(arrived.set))  # type: ignore[misc]
-            await arrived.wait()
+                self._wakers.add(waker)
+            try:
+                await arrived.wait()
+            finally:
+                with self._changed:
+                    self._wakers.discard(waker)
 
     def _wake(self) -> None:
-        wakers, self._wakers = self._wakers, []
-        for wake in wakers:
+        for wake in self._wakers:
             wake()
         self._changed.notify_all()
 

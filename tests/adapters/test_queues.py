@@ -145,3 +145,18 @@ def test_parts_of_a_concatenation_are_not_told_as_finished() -> None:
         final = client.post("/", headers={**TUS, "Upload-Concat": f"final;{part}"}).headers["Location"]
     finished.close()
     assert [event.upload.id for event in finished] == [final.rpartition("/")[2]]
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_one_that_looks_in_now_and_then_leaves_nothing_behind(backend: str) -> None:
+    queue = EventQueue()
+
+    async def look_in() -> None:
+        for _ in range(100):
+            with anyio.CancelScope() as scope:
+                scope.cancel()
+                await anext(queue)
+
+    anyio.run(look_in, backend=backend)
+    gc.collect()
+    assert sum(isinstance(each, anyio.Event) for each in gc.get_objects()) < 50
