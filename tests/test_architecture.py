@@ -12,7 +12,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "tuspy_server"
 CORE = {"errors", "models", "config"}
-WATCHED = {"watched", "observer"}
+WATCHED = {"observability.watched", "observability.observer"}
 PURE_WERKZEUG = {"werkzeug.http", "werkzeug.datastructures"}
 
 # What the modules of a layer may import: parts of this package, and modules of others. None: anything but `forbidden`.
@@ -24,18 +24,21 @@ ALLOWED: dict[str, tuple[set[str], set[str] | None]] = {
     "protocol": (CORE | {"protocol"}, PURE_WERKZEUG | {"http_sf", "google_crc32c"}),
     "interfaces": ({"models", "errors"}, set()),
     "caps": (CORE, set()),
-    "observer": ({"models", "errors"}, set()),
+    "observability.observer": ({"models", "errors"}, set()),
     "composer": ({"interfaces", "models", "errors"}, set()),
     "hooks.events": ({"interfaces", "models", "errors"}, set()),
-    "runtime": (CORE | {"interfaces", "composer", "hooks.events", "observer"}, {"anyio", "sniffio", "trio"}),
+    "runtime": (
+        CORE | {"interfaces", "composer", "hooks.events", "observability.observer"},
+        {"anyio", "sniffio", "trio"},
+    ),
     "engine": (CORE | {"caps", "engine", "protocol", "interfaces", "composer", "hooks.events"}, set()),
-    "observing": ({"engine", "models", "observer", "runtime"}, set()),
-    "queues": ({"models", "observer", "runtime"}, {"anyio"}),
-    "watched": (
-        {"composer", "config", "engine", "hooks.events", "observer", "observing", "queues", "runtime"},
+    "observability.wrapping": ({"engine", "models", "observability.observer", "runtime"}, set()),
+    "observability.queues": ({"models", "observability.observer", "runtime"}, {"anyio"}),
+    "observability.watched": (
+        {"composer", "config", "engine", "hooks.events", "observability", "runtime"},
         set(),
     ),
-    "observability": (CORE | {"observer"}, {"prometheus_client", "opentelemetry"}),
+    "observability": (CORE | {"observability.observer"}, {"prometheus_client", "opentelemetry"}),
     "wsgi": (
         CORE | WATCHED | {"engine", "runtime", "composer", "interfaces", "protocol", "hooks.events", "servers"},
         {"werkzeug.wsgi"},

@@ -35,7 +35,7 @@ from tuspy_server.errors import NotSupported, StoreFailed, StoreFull
 from tuspy_server.hooks.events import Hook
 from tuspy_server.interfaces import Lock, StagedWriter, Writer
 from tuspy_server.models import HookEvent, HookResult, UploadInfo
-from tuspy_server.observer import Observer
+from tuspy_server.observability.observer import Observer
 
 T = TypeVar("T")
 P = ParamSpec("P")

@@ -24,11 +24,11 @@ from tuspy_server.errors import BodyInterrupted, LengthRequired, ReadTimeout, Sh
 from tuspy_server.hooks.events import Hooks
 from tuspy_server.interfaces import DataStore
 from tuspy_server.models import Request, Response
-from tuspy_server.observer import Observer
+from tuspy_server.observability.observer import Observer
+from tuspy_server.observability.watched import Watched
 from tuspy_server.protocol.intents import Content
 from tuspy_server.runtime import InlineCaller, Runtime, run_sync
 from tuspy_server.servers.spooling import Adviser
-from tuspy_server.watched import Watched
 
 Environ = dict[str, Any]
 

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tuspy_server import ASGIApp, Config, FileStore, HookEvent, MemoryStore, WSGIApp
-from tuspy_server.queues import EventQueue
+from tuspy_server.observability.queues import EventQueue
 
 TUS = {"Tus-Resumable": "1.0.0"}
 APPEND = {**TUS, "Content-Type": "application/offset+octet-stream"}

@@ -29,11 +29,11 @@ from tuspy_server.gauge import Gauge
 from tuspy_server.hooks.events import Hooks
 from tuspy_server.interfaces import DataStore
 from tuspy_server.models import Headers, Request
-from tuspy_server.observer import Observer
+from tuspy_server.observability.observer import Observer
+from tuspy_server.observability.watched import Watched
 from tuspy_server.protocol.resolve import below_root
 from tuspy_server.runtime import InlineCaller, Lane, LoopCaller, Runtime, run_sync
 from tuspy_server.servers.spooling import Adviser
-from tuspy_server.watched import Watched
 
 __all__ = ["ASGIApp", "Message", "Receive", "Scope", "Send"]
 

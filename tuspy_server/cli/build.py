@@ -17,7 +17,7 @@ from tuspy_server.cli.values import PRIVATE
 from tuspy_server.config import Config, Cors, Origins
 
 if TYPE_CHECKING:
-    from tuspy_server.observer import Observer
+    from tuspy_server.observability.observer import Observer
 
 _PRIVATE = ("127.0.0.0/8", "::1", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "fe80::/10")
 _ANYONE = frozenset({"*", ".*"})

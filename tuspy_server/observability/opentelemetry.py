@@ -14,7 +14,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode, TracerProvider
 
 from tuspy_server.errors import TusError
 from tuspy_server.models import Request, Response
-from tuspy_server.observer import Answered, Observer, Part
+from tuspy_server.observability.observer import Answered, Observer, Part
 
 SERVER_ERROR = 500
 

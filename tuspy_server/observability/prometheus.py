@@ -21,7 +21,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 
 from tuspy_server.errors import TusError
 from tuspy_server.models import HookEvent, Request, Response
-from tuspy_server.observer import Answered, Observer, Part
+from tuspy_server.observability.observer import Answered, Observer, Part
 
 MULTIPROCESS: Final = "PROMETHEUS_MULTIPROC_DIR"
 

@@ -8,9 +8,9 @@ from tuspy_server.composer import Composer
 from tuspy_server.config import Config
 from tuspy_server.engine import Engine
 from tuspy_server.hooks.events import Hooks
-from tuspy_server.observer import Observer, joined
-from tuspy_server.observing import ObservedEngine, observed_runtime
-from tuspy_server.queues import MAXSIZE, EventQueue, Queues
+from tuspy_server.observability.observer import Observer, joined
+from tuspy_server.observability.queues import MAXSIZE, EventQueue, Queues
+from tuspy_server.observability.wrapping import ObservedEngine, observed_runtime
 from tuspy_server.runtime import Runtime
 
 

@@ -8,7 +8,7 @@ from typing import Any, ParamSpec
 from tuspy_server.engine import Begun, Body, Engine, Reply
 from tuspy_server.engine.exchange import Interim
 from tuspy_server.models import HookEvent
-from tuspy_server.observer import Observer, Part
+from tuspy_server.observability.observer import Observer, Part
 from tuspy_server.runtime import Caller, Lane, Runtime
 
 P = ParamSpec("P")
