@@ -27,26 +27,37 @@ ALLOWED: dict[str, tuple[set[str], set[str] | None]] = {
     "observability.observer": ({"models", "errors"}, set()),
     "composer": ({"interfaces", "models", "errors"}, set()),
     "hooks.events": ({"interfaces", "models", "errors"}, set()),
-    "runtime": (
-        CORE | {"interfaces", "composer", "hooks.events", "observability.observer"},
-        {"anyio", "sniffio", "trio"},
-    ),
+    "callers": (set(), {"anyio", "sniffio", "trio"}),
+    "runtime": (CORE | {"callers", "interfaces", "composer", "hooks.events", "observability.observer"}, set()),
     "engine": (CORE | {"caps", "engine", "protocol", "interfaces", "composer", "hooks.events"}, set()),
-    "observability.wrapping": ({"engine", "models", "observability.observer", "runtime"}, set()),
-    "observability.queues": ({"models", "observability.observer", "runtime"}, {"anyio"}),
+    "observability.wrapping": ({"callers", "engine", "models", "observability.observer", "runtime"}, set()),
+    "observability.queues": ({"callers", "models", "observability.observer"}, {"anyio"}),
     "observability.watched": (
         {"composer", "config", "engine", "hooks.events", "observability", "runtime"},
         set(),
     ),
     "observability": (CORE | {"observability.observer"}, {"prometheus_client", "opentelemetry"}),
     "wsgi": (
-        CORE | WATCHED | {"engine", "runtime", "composer", "interfaces", "protocol", "hooks.events", "servers"},
+        CORE
+        | WATCHED
+        | {"callers", "engine", "runtime", "composer", "interfaces", "protocol", "hooks.events", "servers"},
         {"werkzeug.wsgi"},
     ),
     "asgi": (
         CORE
         | WATCHED
-        | {"asgi", "engine", "runtime", "composer", "interfaces", "protocol", "hooks.events", "servers", "gauge"},
+        | {
+            "asgi",
+            "callers",
+            "engine",
+            "runtime",
+            "composer",
+            "interfaces",
+            "protocol",
+            "hooks.events",
+            "servers",
+            "gauge",
+        },
         {"anyio"},
     ),
     "backends": ({"backends", "errors"}, None),

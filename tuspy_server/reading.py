@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
+from tuspy_server.callers import InlineCaller, LoopCaller, run_sync
 from tuspy_server.composer import Composer
 from tuspy_server.errors import NotSupported, UploadNotFinished
 from tuspy_server.models import UploadInfo
-from tuspy_server.runtime import InlineCaller, LoopCaller, Runtime, run_sync
+from tuspy_server.runtime import Runtime
 
 
 @dataclass(frozen=True, slots=True)

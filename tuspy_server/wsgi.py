@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, Protocol, cast
 
 from werkzeug.wsgi import get_path_info
 
+from tuspy_server.callers import InlineCaller, run_sync
 from tuspy_server.composer import Composer
 from tuspy_server.config import Config
 from tuspy_server.engine import EMPTY_BODY, Begun, Download, Reply
@@ -27,7 +28,7 @@ from tuspy_server.models import Request, Response
 from tuspy_server.observability.observer import Observer
 from tuspy_server.observability.watched import Watched
 from tuspy_server.protocol.intents import Content
-from tuspy_server.runtime import InlineCaller, Runtime, run_sync
+from tuspy_server.runtime import Runtime
 from tuspy_server.servers.spooling import Adviser
 
 Environ = dict[str, Any]

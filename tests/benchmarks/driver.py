@@ -284,7 +284,7 @@ def main() -> None:
     colour, scenario, repeats, *options = sys.argv[1:]
     copies = Copies()
     calls = Calls() if "--profile" in options else None
-    from tuspy_server.runtime import run_sync
+    from tuspy_server.callers import run_sync
 
     if calls is not None:
         calls.start()

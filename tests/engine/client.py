@@ -11,12 +11,13 @@ import anyio
 import anyio.lowlevel
 
 from tuspy_server import Composer, Config, Hooks, MemoryStore, Request
+from tuspy_server.callers import InlineCaller, LoopCaller, run_sync
 from tuspy_server.engine import Buffered, Engine, Reply
 from tuspy_server.engine.body import Body
 from tuspy_server.engine.sweeping import Swept, sweep
 from tuspy_server.interfaces import DataStore
 from tuspy_server.models import Headers
-from tuspy_server.runtime import InlineCaller, LoopCaller, Runtime, run_sync
+from tuspy_server.runtime import Runtime
 
 Runner = Literal["run_sync", "asyncio", "trio"]
 APPEND = {"Content-Type": "application/offset+octet-stream"}

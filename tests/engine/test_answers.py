@@ -10,10 +10,11 @@ import pytest
 
 from tests.engine.client import APPEND, Answer, EngineClient, Runner
 from tuspy_server import Composer, Config, Cors, HookEvent, HookResult, Hooks, MemoryLocker, MemoryStore, Response
+from tuspy_server.callers import LoopCaller
 from tuspy_server.errors import StoreFailed, StoreFull, StoreUnavailable
 from tuspy_server.lockers.memory import MemoryLock
 from tuspy_server.models import UploadInfo
-from tuspy_server.runtime import LoopCaller, Runtime
+from tuspy_server.runtime import Runtime
 from tuspy_server.stores.memory import MemoryWriter
 
 

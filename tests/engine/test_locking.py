@@ -12,11 +12,12 @@ import pytest
 from tests.engine.client import APPEND, EngineClient, Runner
 from tests.engine.test_checksum import digest
 from tuspy_server import Composer, Config, Hooks, MemoryLocker, MemoryStore
+from tuspy_server.callers import InlineCaller, LoopCaller, run_sync
 from tuspy_server.engine import Buffered, WouldWait
 from tuspy_server.errors import TusError
 from tuspy_server.interfaces import Lock
 from tuspy_server.models import Request, UploadInfo
-from tuspy_server.runtime import InlineCaller, LoopCaller, Runtime, run_sync
+from tuspy_server.runtime import Runtime
 from tuspy_server.stores.memory import MemoryStagedWriter, MemoryWriter
 
 W = TypeVar("W", MemoryWriter, MemoryStagedWriter)
@@ -298,7 +299,7 @@ def test_shielded_steps_are_not_left_half_done() -> None:
         done.append("member")
 
     async def main() -> None:
-        from tuspy_server.runtime import Lane
+        from tuspy_server.callers import Lane
 
         with anyio.move_on_after(0.001):
             await LoopCaller().call(Lane.CONTROL, member)

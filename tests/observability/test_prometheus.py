@@ -13,9 +13,10 @@ from tests.adapters.test_queues import APPEND, CONFIG, TUS, whole_life, whole_li
 from tests.engine.client import EngineClient
 from tests.engine.test_locking import Script
 from tuspy_server import ASGIApp, Composer, Config, HookEvent, Hooks, MemoryLocker, MemoryStore, RejectUpload, WSGIApp
+from tuspy_server.callers import InlineCaller, run_sync
 from tuspy_server.models import Request
 from tuspy_server.observability.prometheus import METHODS, PrometheusMetrics, serving
-from tuspy_server.runtime import InlineCaller, Runtime, run_sync
+from tuspy_server.runtime import Runtime
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 

@@ -19,6 +19,7 @@ import anyio.to_thread
 
 from tuspy_server.asgi.body import StreamedBody
 from tuspy_server.asgi.connection import Connection, Message, Receive, Scope, Send
+from tuspy_server.callers import InlineCaller, Lane, LoopCaller, run_sync
 from tuspy_server.composer import Composer
 from tuspy_server.config import Config
 from tuspy_server.engine import EMPTY_BODY, Begun, Buffered, Reply, WouldWait
@@ -32,7 +33,7 @@ from tuspy_server.models import Headers, Request
 from tuspy_server.observability.observer import Observer
 from tuspy_server.observability.watched import Watched
 from tuspy_server.protocol.resolve import below_root
-from tuspy_server.runtime import InlineCaller, Lane, LoopCaller, Runtime, run_sync
+from tuspy_server.runtime import Runtime
 from tuspy_server.servers.spooling import Adviser
 
 __all__ = ["ASGIApp", "Message", "Receive", "Scope", "Send"]

@@ -10,8 +10,8 @@ import anyio
 import anyio.abc
 
 from tuspy_server.asgi.connection import Connection
+from tuspy_server.callers import thread_safe_call
 from tuspy_server.errors import BodyInterrupted, ReadTimeout, TusError
-from tuspy_server.runtime import thread_safe_call
 
 if TYPE_CHECKING:
     from tuspy_server.servers.kernel import SocketSource

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import anyio
 
+from tuspy_server.callers import started
 from tuspy_server.engine import Buffered, Download, Reply
 from tuspy_server.engine.exchange import Interim
 from tuspy_server.models import Response
-from tuspy_server.runtime import Runtime, started
+from tuspy_server.runtime import Runtime
 
 if TYPE_CHECKING:
     from tuspy_server.servers.kernel import SocketSource

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from tuspy_server.callers import InlineCaller, run_sync
 from tuspy_server.cli.build import make_config
 from tuspy_server.cli.errors import SettingsError
 from tuspy_server.cli.hooking import make_hooks
@@ -22,7 +23,7 @@ from tuspy_server.engine.locking import Locked
 from tuspy_server.errors import UploadGone, UploadNotFound
 from tuspy_server.models import State, UploadInfo
 from tuspy_server.protocol import rules
-from tuspy_server.runtime import InlineCaller, Runtime, run_sync
+from tuspy_server.runtime import Runtime
 from tuspy_server.stores.auditing import Lister
 from tuspy_server.wsgi import WSGIApp
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+from tuspy_server.callers import InlineCaller, run_sync
 from tuspy_server.cli.errors import SettingsError
 from tuspy_server.cli.operating import composed
 from tuspy_server.cli.settings import Settings
@@ -12,7 +13,7 @@ from tuspy_server.cli.watching import say, watched
 from tuspy_server.engine.body import EMPTY_BODY
 from tuspy_server.engine.locking import Locked
 from tuspy_server.errors import TusError, UploadLocked
-from tuspy_server.runtime import InlineCaller, Runtime, run_sync
+from tuspy_server.runtime import Runtime
 from tuspy_server.stores.auditing import Audit, Auditor, Damage, Remedy
 
 DAMAGED = 1

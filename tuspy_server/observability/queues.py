@@ -12,9 +12,9 @@ from typing import Self
 
 import anyio
 
+from tuspy_server.callers import thread_safe_call
 from tuspy_server.models import HookEvent, Kind
 from tuspy_server.observability.observer import Observer
-from tuspy_server.runtime import thread_safe_call
 
 MAXSIZE = 1000
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ParamSpec
 
+from tuspy_server.callers import Caller, Lane
 from tuspy_server.engine import Begun, Body, Engine, Reply
 from tuspy_server.engine.exchange import Interim
 from tuspy_server.models import HookEvent
 from tuspy_server.observability.observer import Observer, Part
-from tuspy_server.runtime import Caller, Lane, Runtime
+from tuspy_server.runtime import Runtime
 
 P = ParamSpec("P")
 
