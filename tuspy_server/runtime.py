@@ -7,7 +7,7 @@ import errno
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any, ParamSpec, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from tuspy_server.callers import Caller, Lane
 from tuspy_server.composer import Composer
@@ -18,7 +18,6 @@ from tuspy_server.models import HookEvent, HookResult, UploadInfo
 from tuspy_server.observability.observer import Observer
 
 T = TypeVar("T")
-P = ParamSpec("P")
 
 
 class Movable(Protocol):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -15,7 +14,7 @@ from urllib.parse import urlsplit
 from tests.interop.rufh_app import SETTINGS
 from tests.protocol.drafts import PARTIAL, complete
 from tests.servers.ports import free_port
-from tests.servers.running import ROOT, await_port
+from tests.servers.running import serving
 from tests.servers.wire import Wire, WireAnswer
 
 BASE = "/files"
@@ -163,18 +162,7 @@ def _command(name: str, port: int) -> list[str]:
 @contextmanager
 def draft_server(name: str, directory: Path, **settings: object) -> Iterator[DraftServer]:
     """uvicorn ("asgi", "asgi-h11") or gunicorn, serving `directory` at /files with these Config settings."""
-    directory.mkdir(parents=True, exist_ok=True)
     port = free_port()
-    environ = {
-        **os.environ,
-        SETTINGS: json.dumps({"directory": str(directory), **settings}),
-        "PYTHONPATH": str(ROOT),
-    }
-    process = subprocess.Popen(_command(name, port), env=environ, cwd=directory.parent)
-    try:
-        await_port(port, process)
+    settings = {"directory": str(directory), **settings}
+    with serving(_command(name, port), port, directory, {SETTINGS: json.dumps(settings)}) as process:
         yield DraftServer(name, port, process, directory)
-    finally:
-        if process.poll() is None:
-            process.terminate()
-            process.wait(20)

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,14 +112,25 @@ def running(
     server: str, directory: Path, *, environment: Mapping[str, str] | None = None, **settings: object
 ) -> Iterator[RunningServer]:
     """A server of that name, serving `directory` at /files with these Config settings."""
-    directory.mkdir(parents=True, exist_ok=True)
     port = free_port()
-    app = json.dumps({"directory": str(directory), **settings})
-    environ = {**os.environ, SETTINGS: app, "PYTHONPATH": str(ROOT), **(environment or {})}
-    process = subprocess.Popen(_command(server, port), env=environ, cwd=directory.parent)
+    settings = {"directory": str(directory), **settings}
+    with serving(
+        _command(server, port), port, directory, {SETTINGS: json.dumps(settings), **(environment or {})}
+    ) as process:
+        yield RunningServer(server, port, process, directory)
+
+
+@contextmanager
+def serving(
+    command: Sequence[str], port: int, directory: Path, environment: Mapping[str, str]
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that listens on `port`, started beside the `directory` of its uploads; ended afterwards."""
+    directory.mkdir(parents=True, exist_ok=True)
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+    process = subprocess.Popen(command, env=environ, cwd=directory.parent)
     try:
         await_port(port, process)
-        yield RunningServer(server, port, process, directory)
+        yield process
     finally:
         if process.poll() is None:
             process.terminate()
