@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
 
 from tests.cli.command import Served
 from tests.interop.clients.outcomes import TOLD, Outcome, told
+from tests.servers.certificates import certificate
 
 pytest.importorskip("tusclient", reason="tuspy is not installed")
 
@@ -21,26 +20,9 @@ VERSION = "tuspy 1.1.0"
 
 
 def write_certificate(place: Path) -> list[str]:
-    """A certificate of this machine and its key; returns the command's flags for it."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.now(UTC)
-    alternative = x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))])
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(alternative, critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    plain = (serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    (place / "certificate.pem").write_bytes(certificate.public_bytes(pem))
-    (place / "key.pem").write_bytes(key.private_bytes(pem, *plain))
+    """Returns the command's flags for a certificate of this machine."""
+    for file, content in zip(("certificate.pem", "key.pem"), certificate(), strict=True):
+        (place / file).write_bytes(content)
     return ["--tls-certificate", str(place / "certificate.pem"), "--tls-key", str(place / "key.pem")]
 
 
