@@ -49,6 +49,7 @@ class Caps:
         self._lock = threading.Lock()
         self._running: Counter[str] = Counter()
         self._open: dict[str, dict[str, datetime | None]] = {}
+        self._owners: dict[str, str] = {}  # of the open uploads: an end must not look through all principals
         self._appends: OrderedDict[str, int] = OrderedDict()
 
     @contextmanager
@@ -73,24 +74,31 @@ class Caps:
         if most is None:
             return False
         with self._lock:
-            mine = self._open.setdefault(_who(request), {})
+            who = _who(request)
+            mine = self._open.get(who, {})
             for upload_id in [each for each, until in mine.items() if until is not None and until <= now]:
-                del mine[upload_id]
-            if info.id in mine:
+                self._forget(upload_id)
+            if info.id in self._owners:
                 return False
             if len(mine) >= most:
                 raise TooManyUploads
-            mine[info.id] = info.expires
+            self._open.setdefault(who, {})[info.id] = info.expires
+            self._owners[info.id] = who
             return True
 
     def ended(self, upload_id: str) -> None:
         """The upload is finished, removed, or was not created after all."""
         with self._lock:
-            for who, mine in list(self._open.items()):
-                mine.pop(upload_id, None)
-                if not mine:
-                    del self._open[who]
+            self._forget(upload_id)
             self._appends.pop(upload_id, None)
+
+    def _forget(self, upload_id: str) -> None:
+        """Requires the lock."""
+        who = self._owners.pop(upload_id, None)
+        if who is not None:
+            del self._open[who][upload_id]
+            if not self._open[who]:
+                del self._open[who]
 
     def check_appends(self, upload_id: str) -> None:
         """Raise TooManyAppends where one more is not allowed."""
