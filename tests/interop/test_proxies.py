@@ -12,6 +12,7 @@ import socket
 import ssl
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -20,7 +21,7 @@ import pytest
 
 from tests.cli.command import APPEND, TUS, Served, wait_until
 from tests.servers.certificates import certificate as make_certificate
-from tests.servers.ports import free_ports
+from tests.servers.ports import free_port
 from tests.servers.processes import ServerProcess
 from tests.servers.running import ROOT
 from tuspy_server.cli import main
@@ -156,22 +157,21 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module", params=PROXIES)
-def proxied(
-    request: pytest.FixtureRequest, certificate: Path, tmp_path_factory: pytest.TempPathFactory
+@contextmanager
+def started(
+    name: str, certificate: Path, tmp_path_factory: pytest.TempPathFactory, *, interim: bool
 ) -> Iterator[Proxied]:
-    name: str = request.param
+    """The command, with 104 answers or without, behind that proxy."""
     program = shutil.which(name) or shutil.which(name, path=SBIN)
     if program is None:
         pytest.skip(f"{name} is not installed")
-    make, passes_interim = PROXIES[name]
+    make, _ = PROXIES[name]
     scratch, uploads = tmp_path_factory.mktemp(name), tmp_path_factory.mktemp("uploads")
     scratch.chmod(0o755)
     for each in certificate.iterdir():
         shutil.copy(each, scratch)
-    arguments = ["--behind-proxy", *(["--interim-responses"] if passes_interim else [])]
-    with Served(uploads, *arguments) as served:
-        (port,) = free_ports(1)
+    with Served(uploads, "--behind-proxy", *(["--interim-responses"] if interim else [])) as served:
+        port = free_port()
         command = make(Place(scratch, port, served.address[1]))
         environ = {"HOME": str(scratch), "XDG_DATA_HOME": str(scratch), "XDG_CONFIG_HOME": str(scratch)}
         process = ServerProcess([program, *command[1:]], port, environ=environ)
@@ -181,6 +181,15 @@ def proxied(
             yield Proxied(name, f"https://localhost:{port}/files/", uploads, context)
         finally:
             process.stop()
+
+
+@pytest.fixture(scope="module", params=PROXIES)
+def proxied(
+    request: pytest.FixtureRequest, certificate: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Proxied]:
+    name: str = request.param
+    with started(name, certificate, tmp_path_factory, interim=PROXIES[name][1]) as found:
+        yield found
 
 
 def test_bytes_reach_the_app_while_the_client_is_still_sending(proxied: Proxied) -> None:
@@ -215,3 +224,13 @@ def test_the_command_s_own_check_finds_nothing_wrong(proxied: Proxied, capsys: p
     printed = capsys.readouterr().out
     assert code == 0, printed
     assert ("104 answers pass" in printed) is PROXIES[proxied.name][1]
+
+
+def test_the_check_sees_that_a_proxy_takes_a_104_for_the_answer(
+    certificate: Path, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with started("nginx", certificate, tmp_path_factory, interim=True) as found:
+        code = main(["check", "--insecure", found.url])
+    failures = [line for line in capsys.readouterr().out.splitlines() if line.startswith("FAIL")]
+    assert code == 1
+    assert failures == ["FAIL  interim: 104 came as if it were the final answer: leave --interim-responses off"]

@@ -8,6 +8,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import BinaryIO
 from urllib.parse import urljoin, urlsplit
 
 from tuspy_server.cli.errors import SettingsError
@@ -173,23 +174,35 @@ def _chunked(target: Target) -> str:
     return "chunked bodies pass"
 
 
+_LONGEST_LINE = 65536
+# What a proxy adds to an answer that it takes for the last; to a 104 that it passes on, Date and Server at most.
+_OF_FINAL_ANSWERS = ("connection", "content-length", "transfer-encoding")
+
+
 def _interim(target: Target) -> str:
     """Informative: a server sends 104 only when it is told to."""
-    with target.connect(target.url) as connection:
+    with target.connect(target.url) as connection, connection.makefile("rb") as received:
         target.send_head(connection, "POST", target.url, {**_RUFH, "Connection": "close"})
         connection.sendall(bytes(SIZE))
-        received = b""
-        while piece := connection.recv(65536):
-            received += piece
-    statuses = [int(line.split()[1]) for line in received.split(b"\r\n") if line.startswith(b"HTTP/1.")]
-    for line in received.decode("latin-1").split("\r\n"):
-        if line.lower().startswith("location:"):
-            target.keep(line.partition(":")[2].strip())
+        statuses: list[int] = []
+        while not statuses or statuses[-1] < 200:
+            status, fields = _head(received)
+            statuses.append(status)
+            if "location" in fields:
+                target.keep(fields["location"])
+            if status == 104 and any(name in fields for name in _OF_FINAL_ANSWERS):
+                raise Refused("104 came as if it were the final answer: leave --interim-responses off")
     if 104 not in statuses:
         return "no 104 came: the server sends none (--interim-responses), or what is in front holds them back"
-    if len(statuses) < 2:
-        raise Refused("104 came as if it were the final answer: leave --interim-responses off")
     return "104 answers pass"
+
+
+def _head(received: BinaryIO) -> tuple[int, http.client.HTTPMessage]:
+    """The next status and its fields. Raises Refused at what is no answer."""
+    line = received.readline(_LONGEST_LINE).split()
+    if len(line) < 2 or not line[0].startswith(b"HTTP/") or not line[1].isdigit():
+        raise Refused("the connection ended before an answer came")
+    return int(line[1]), http.client.parse_headers(received)
 
 
 CHECKS: tuple[tuple[str, Callable[[Target], str]], ...] = (
