@@ -71,11 +71,12 @@ class FaultSuite:
 
     def check_one(self, number: int, fault: Fault) -> None:
         place, upload_id, heard = self.new_place(), secrets.token_hex(4), Heard()
-        store = self.store(place, IMPATIENT if fault in (Fault.TIMEOUT, Fault.LATE) else PATIENT)
+        gives_up = fault in (Fault.TIMEOUT, Fault.LATE)
+        store = self.store(place, IMPATIENT if gives_up else PATIENT)
         with self.proxy().failing_once(number, fault):
             self.attempt(store, upload_id, heard)
             failed = str(self.proxy().calls[number]) if len(self.proxy().calls) > number else ""
-        if fault is Fault.LATE and failed:
+        if gives_up and failed:  # each is waited for: one left over would end the next wait too early
             assert self.proxy().late.acquire(timeout=10)
         try:
             self.check_aftermath(place, upload_id, heard)
