@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -14,6 +15,7 @@ import pytest
 from tests.lockers.leased import LeasedSuite
 from tests.lockers.servers import Server, binary
 from tests.servers.ports import free_port
+from tests.servers.wire import eventually
 from tuspy_server.testing import LockerSuite
 from tuspy_server.testing.locker_processes import MakeLocker
 
@@ -163,3 +165,16 @@ def test_tokens_grow_although_the_servers_clock_is_set_back(server: Server) -> N
 def test_a_client_that_must_be_awaited_is_refused() -> None:
     with pytest.raises(TypeError, match="blocking client"):
         RedisLocker(redis.asyncio.Redis())
+
+
+def test_a_closed_locker_leaves_no_connection_and_no_listener(server: Server) -> None:
+    with Redis(port=server.port) as client:
+        before, others = len(client.client_list()), set(threading.enumerate())
+        locker = RedisLocker(f"redis://127.0.0.1:{server.port}/3")
+        lock = locker.try_lock("upload", nothing, nothing)
+        assert lock is not None
+        lock.release()
+        locker.close()
+        eventually(lambda: len(client.client_list()) == before)
+        started = set(threading.enumerate()) - others
+    assert not [thread for thread in started if thread.name == "tus-locker-listen"]

@@ -24,6 +24,7 @@ RedisClient: TypeAlias = "Redis | RedisCluster"
 _SLOTS = 256
 
 _LISTEN_TIMEOUT = 1.0
+_STOP_TIMEOUT = 5.0  # seconds: that, and a connection attempt that fails
 _TROUBLE = (RedisError, RedisClusterException, OSError)
 
 # The owner may have it already: a client repeats a command whose answer it did not get. The wall clock is the
@@ -73,6 +74,19 @@ class RedisLocker(LeasedLocker):
         if not isinstance(client, Redis | RedisCluster):
             raise TypeError("RedisLocker takes a URL or a blocking client: redis.Redis or redis.RedisCluster")
         super().__init__(_RedisService(client, prefix), lease=lease, retry_interval=retry_interval)
+        self._own_client = client if isinstance(redis, str) else None
+
+    def close(self) -> None:
+        """Stop renewing and listening, and close the connections: of a client that was given, the listening one only.
+
+        Waits until the listening thread has ended. What is still held is free when its lease ends.
+        """
+        listener = self._listener
+        super().close()
+        listener.stop(_STOP_TIMEOUT)
+        self._service.forget()
+        if self._own_client is not None:
+            self._own_client.close()
 
 
 def _client_for(url: str, lease: float) -> Redis:

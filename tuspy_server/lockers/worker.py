@@ -32,6 +32,7 @@ class Worker:
         self._mutex = threading.Lock()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
+        self._stopped = False
         self.parked = False
 
     def wake(self) -> None:
@@ -53,9 +54,17 @@ class Worker:
         """Have `step` called now rather than after the pause it asked for."""
         self._wake.set()
 
+    def stop(self, seconds: float) -> None:
+        """End the thread for good, as soon as `step` returns; wait at most so long for that."""
+        self._stopped = True
+        self._wake.set()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(seconds)
+
     def _run(self) -> None:
         worked_at = time.monotonic()
-        while True:
+        while not self._stopped:
             pause = self._try_step()
             if pause is not None:
                 worked_at = time.monotonic()
