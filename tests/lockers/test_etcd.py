@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import socket
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -45,3 +47,31 @@ class TestEtcdLocker(LeasedSuite):
     def make_locker(self, server: Server, request: pytest.FixtureRequest) -> MakeLocker:
         address = f"http://127.0.0.1:{server.port}"
         return partial(EtcdLocker, address, lease=self.lease, prefix=f"{request.node.name}/")
+
+
+def test_a_closed_locker_leaves_no_connection_but_its_watch_which_ends_by_itself(server: Server) -> None:
+    locker = EtcdLocker(f"http://127.0.0.1:{server.port}")
+    locks = [locker.try_lock(name, nothing, nothing) for name in "abc"]
+    for lock in locks:
+        assert lock is not None
+        lock.release()
+    assert connections(server.port)
+    locker.close()
+    assert len(connections(server.port)) <= 1
+
+
+def nothing() -> None: ...
+
+
+def connections(port: int) -> list[socket.socket]:
+    """Open sockets of this process to that port of this machine."""
+    found = [each for each in gc.get_objects() if isinstance(each, socket.socket) and each.fileno() >= 0]
+    return [each for each in found if each.family == socket.AF_INET and _peer(each) == port]
+
+
+def _peer(connection: socket.socket) -> int | None:
+    try:
+        port: int = connection.getpeername()[1]
+    except OSError:
+        return None
+    return port

@@ -26,6 +26,8 @@ class ConsulLocker(LeasedLocker):
     Release requests go through one key per process that it watches. Tokens are Consul's raft indexes.
     """
 
+    listening_limit = 0.0  # a watch waits for long, and closes its connection when it ends
+
     def __init__(
         self,
         addresses: str | Sequence[str] = "http://127.0.0.1:8500",

@@ -25,6 +25,8 @@ class EtcdLocker(LeasedLocker):
     Release requests go through one key per process that it watches. Tokens are etcd's revisions.
     """
 
+    listening_limit = 0.0  # a watch waits for long, and closes its connection when it ends
+
     def __init__(
         self,
         addresses: str | Sequence[str] = "http://127.0.0.1:2379",

@@ -96,7 +96,8 @@ class LeaseService(Protocol):
         ...
 
     def forget(self) -> None:
-        """In a forked child: drop connections without a word to the other side, for they are the parent's."""
+        """Drop connections without a word to the other side: they are the parent's in a forked child, and nobody's
+        when the locker is closed."""
 
 
 class LeasedLock:
@@ -144,6 +145,8 @@ class LeasedLocker:
     `lease` in seconds: how long an upload stays locked after its server died, and how long a running request
     outlives an outage of the service at most. `retry_interval` in seconds.
     """
+
+    listening_limit = 2.0  # seconds that `close` may wait for the listening thread
 
     _held: dict[str, LeasedLock]
     _by_upload: dict[str, LeasedLock]
@@ -196,8 +199,14 @@ class LeasedLocker:
             lock.on_release_requested()
 
     def close(self) -> None:
-        """Stop renewing, so that background threads come to rest. What is still held is free when its lease ends."""
+        """Stop renewing and listening, and close connections. What is still held is free when its lease ends.
+
+        Waits for the listening thread as long as it may wait for wishes, where that is a second or so.
+        """
+        listener = self._listener
         self._start_anew()
+        listener.stop(self.listening_limit)
+        self._service.forget()
 
     def start_anew_in_child(self) -> None:
         """What the parent holds stays its own, and so do its connections."""

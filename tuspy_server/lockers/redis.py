@@ -24,7 +24,6 @@ RedisClient: TypeAlias = "Redis | RedisCluster"
 _SLOTS = 256
 
 _LISTEN_TIMEOUT = 1.0
-_STOP_TIMEOUT = 5.0  # seconds: that, and a connection attempt that fails
 _TROUBLE = (RedisError, RedisClusterException, OSError)
 
 # The owner may have it already: a client repeats a command whose answer it did not get. The wall clock is the
@@ -77,14 +76,7 @@ class RedisLocker(LeasedLocker):
         self._own_client = client if isinstance(redis, str) else None
 
     def close(self) -> None:
-        """Stop renewing and listening, and close the connections: of a client that was given, the listening one only.
-
-        Waits until the listening thread has ended. What is still held is free when its lease ends.
-        """
-        listener = self._listener
         super().close()
-        listener.stop(_STOP_TIMEOUT)
-        self._service.forget()
         if self._own_client is not None:
             self._own_client.close()
 
