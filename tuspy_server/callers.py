@@ -16,6 +16,8 @@ import asyncio
 import concurrent.futures
 import contextlib
 import inspect
+import os
+import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from enum import Enum
@@ -23,10 +25,11 @@ from functools import lru_cache, partial
 from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
 import anyio
-import anyio.from_thread
 import anyio.lowlevel
 import anyio.to_thread
 import sniffio
+
+from tuspy_server.loops import LoopThread
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -164,7 +167,7 @@ def thread_safe_call() -> Callable[[Callable[[], object]], None]:
 
 
 class InlineCaller:
-    """Calls members in the thread it is used in; async ones through a portal to a loop in another thread.
+    """Calls members in the thread it is used in; async ones on a loop in another thread.
 
     With `may_wait` False (a request that runs in one worker thread of a loop) a contended lock is reported
     instead of waited for: the thread must not be held by a waiting client.
@@ -172,8 +175,8 @@ class InlineCaller:
 
     def __init__(self, *, may_wait: bool = True) -> None:
         self.may_wait = may_wait
-        self._portals = anyio.from_thread.BlockingPortalProvider()
-        self._portal: anyio.from_thread.BlockingPortal | None = None
+        self._starting = threading.Lock()
+        self._loop: LoopThread | None = None
         self._hook_threads: concurrent.futures.ThreadPoolExecutor | None = None
 
     async def call(self, lane: Lane, function: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> Any:
@@ -193,10 +196,8 @@ class InlineCaller:
         return self._settle(result) if hasattr(result, "__await__") else result
 
     def _settle(self, awaitable: Awaitable[T]) -> T:
-        if self._portal is None:
-            self._portal = self._portals.__enter__()
-        return self._portal.call(_wait_for, awaitable)
-
-
-async def _wait_for(awaitable: Awaitable[T]) -> T:
-    return await awaitable
+        with self._starting:
+            if self._loop is None or self._loop.pid != os.getpid():
+                self._loop = LoopThread("tus-async-members")
+            loop = self._loop
+        return loop.wait_for(awaitable)

@@ -22,6 +22,7 @@ from tuspy_server.hooks.transport import (
     forwarded,
     parse_answer,
 )
+from tuspy_server.loops import LoopThread
 from tuspy_server.models import HookEvent
 
 MOST_REDIRECTS = 10
@@ -161,21 +162,14 @@ class _ClientThread:
 
 
 class _Running:
-    """The thread while it runs, and the process it belongs to. A daemon, so that a process may just end."""
+    """The thread while it runs, and the client that belongs to its loop."""
 
     def __init__(self, client: httpx.AsyncClient) -> None:
-        self.pid = os.getpid()
         self.client = client
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="tus-http-hooks", daemon=True)
-        self._thread.start()
-
-    def wait_for(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        self._loop = LoopThread("tus-http-hooks")
+        self.pid = self._loop.pid
+        self.wait_for = self._loop.wait_for
 
     def stop(self) -> None:
         self.wait_for(self.client.aclose())
-        self.wait_for(self._loop.shutdown_asyncgens())  # of an answer that was not read to its end
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        self._loop.stop()
