@@ -42,7 +42,7 @@ class Composer:
 
     Capabilities are found on the store itself (AUTO); None switches one off; another object may supply it.
     The AUTO locker is the one the store names as its default. Raises TypeError with a sentence for a store or
-    locker that lacks a method.
+    locker that lacks a method, or a locker without `retry_interval`.
     """
 
     def __init__(
@@ -61,6 +61,8 @@ class Composer:
         self.store = store
         self.locker: Locker = default_locker(store) if locker is AUTO else locker
         _require(self.locker, _LOCKER_METHODS, "a locker")
+        if not getattr(self.locker, "retry_interval", 0) > 0:
+            raise TypeError(f"{type(self.locker).__name__} is not a locker: it lacks a positive retry_interval")
         self.stager: Stager | None = _capability(store, stager, "stage")
         self.terminater: Terminater | None = _capability(store, terminater, "terminate")
         self.concater: Concater | None = _capability(store, concater, "concat")

@@ -213,3 +213,30 @@ def test_a_directory_that_cannot_be_made_is_an_error_at_once(tmp_path: Path) -> 
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="file"):
         FileLocker(tmp_path / "file" / "uploads")
+
+
+@linux
+@pytest.mark.parametrize("form", ["byte ranges", "lock files"])
+def test_a_container_that_restarts_with_the_same_pids_finds_no_stale_lock(tmp_path: Path, form: str) -> None:
+    script = f"""
+import os, sys, time
+from pathlib import Path
+from tests.lockers.test_file import FileLocker, locker_with_lock_files
+make = {"FileLocker" if form == "byte ranges" else "locker_with_lock_files"}
+lock = make(Path(sys.argv[1])).try_lock("a", print, print)
+print(os.getpid(), lock is not None, flush=True)
+time.sleep(60)
+"""
+    container = ["unshare", "--pid", "--fork", "--kill-child", sys.executable, "-c", script, str(tmp_path)]
+    found = []
+    for _ in range(2):
+        process = subprocess.Popen(container, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        assert process.stdout is not None
+        with process.stdout:
+            found.append(process.stdout.readline().strip())
+            process.kill()
+            process.stdout.read()  # its end is the end of the process that held the lock
+            process.wait()
+    if found == ["", ""]:
+        pytest.skip("no process namespaces here")
+    assert found == ["1 True", "1 True"]

@@ -282,6 +282,14 @@ def test_a_locker_that_forgot_a_method_is_refused_with_a_sentence(method: str) -
         Composer(MemoryStore(), forgetful())
 
 
+@pytest.mark.parametrize("interval", [None, 0, -1.0])
+def test_a_locker_that_does_not_say_how_long_to_wait_is_refused_with_a_sentence(interval: float | None) -> None:
+    members = {name: value for name, value in vars(BlockingLocker).items() if name != "retry_interval"}
+    hasty: Any = type("Hasty", (), members if interval is None else {**members, "retry_interval": interval})
+    with pytest.raises(TypeError, match="Hasty is not a locker: it lacks a positive retry_interval"):
+        Composer(MemoryStore(), hasty())
+
+
 def test_a_store_that_inherits_the_protocol_cannot_be_made_without_a_method() -> None:
     class Forgetful(DataStore):
         pass
