@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import asyncio
 import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ import anyio.to_thread
 
 from tuspy_server import __version__
 from tuspy_server.asgi import ASGIApp, Message, Receive, Scope, Send
-from tuspy_server.cli.logs import cut, redacted, request_id
+from tuspy_server.cli.logs import AccessLog, cut, redacted, request_id
 from tuspy_server.cli.settings import Settings
 
 if TYPE_CHECKING:
@@ -19,14 +19,12 @@ if TYPE_CHECKING:
 
 _LONGEST_REQUEST_ID = 64
 
-log = logging.getLogger("tuspy_server.access")
-
 
 class Front:
     """Answers GET of its own pages, everything else with the upload app, and logs each answer.
 
     What is outside the base path is the upload app's to refuse: it answers 404. Health checks and scrapes are logged
-    at DEBUG.
+    at DEBUG. Runs on asyncio.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings, metrics: PrometheusMetrics | None = None) -> None:
@@ -38,6 +36,8 @@ class Front:
         self._metrics = None if settings.metrics.metrics_port else metrics
         self._metrics_path = settings.metrics.metrics_path
         self._stopping = False
+        self._is_verbose = settings.logs.verbose
+        self.log = AccessLog(settings.logs.log_format, lambda flush: asyncio.get_running_loop().call_soon(flush))
 
     def stop(self) -> None:
         """Let running uploads keep their bytes and end; the health page says so from now on."""
@@ -91,6 +91,9 @@ class Front:
         return None if text is None else (200, text)
 
     def _log(self, scope: Scope, status: int, created: bytes, seconds: float) -> None:
+        is_quiet = scope["path"] == self._health_path or self._is_scrape(scope)
+        if is_quiet and not self._is_verbose:
+            return
         client = scope.get("client")
         fields: dict[str, object] = {
             "method": scope["method"],
@@ -101,8 +104,7 @@ class Front:
         }
         if created:
             fields["created"] = cut(created.decode("latin-1").rpartition("/")[2])
-        level = logging.DEBUG if scope["path"] == self._health_path or self._is_scrape(scope) else logging.INFO
-        log.log(level, "request", extra={"fields": fields})
+        self.log.write("DEBUG" if is_quiet else "INFO", fields)
 
 
 async def _answer(

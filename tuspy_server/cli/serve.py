@@ -97,6 +97,7 @@ def run(
     if worker is not None:
         workers.end_with_parent(server)
     server.run(sockets=listeners)
+    front.log.flush()
 
 
 def _stop(front: Front) -> None:
