@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.stores.listing import assert_lists_every_upload
 from tuspy_server.errors import StoreFull
 from tuspy_server.models import UploadInfo
 from tuspy_server.stores.memory import MemoryStore
@@ -48,3 +49,7 @@ def test_older_fence_is_refused() -> None:
     store.open(info, fence=7).close()
     with pytest.raises(Exception, match="changed"):
         store.open(replace(info), fence=6)
+
+
+def test_every_upload_is_listed() -> None:
+    assert_lists_every_upload(MemoryStore())

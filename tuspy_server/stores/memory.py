@@ -107,12 +107,14 @@ class MemoryStore:
         return self.update(replace(info, length=length))
 
     def expired(self, now: datetime, /) -> Iterator[UploadInfo]:
+        return (info for info in self.uploads() if info.expires is not None and info.expires <= now)
+
+    def uploads(self) -> Iterator[UploadInfo]:
+        """Every upload with its true offset, tombstones too."""
         with self._mutex:
             entries = list(self._entries.values())
         for entry in entries:
-            record = entry.record
-            if record.expires is not None and record.expires <= now:
-                yield replace(record, offset=len(entry.data))
+            yield replace(entry.record, offset=len(entry.data))
 
     def read(self, info: UploadInfo, start: int, stop: int, /) -> Iterator[bytes]:
         while start < stop:
