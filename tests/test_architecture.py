@@ -37,7 +37,10 @@ ALLOWED: dict[str, tuple[set[str], set[str] | None]] = {
         {"composer", "config", "engine", "hooks.events", "observability", "runtime"},
         set(),
     ),
-    "observability": (CORE | {"observability.observer"}, {"prometheus_client", "opentelemetry"}),
+    "observability": (
+        CORE | {"observability.measuring", "observability.observer"},
+        {"prometheus_client", "opentelemetry"},
+    ),
     "wsgi": (
         CORE
         | WATCHED

@@ -15,7 +15,8 @@ from tests.engine.test_locking import Script
 from tuspy_server import ASGIApp, Composer, Config, HookEvent, Hooks, MemoryLocker, MemoryStore, RejectUpload, WSGIApp
 from tuspy_server.callers import InlineCaller, run_sync
 from tuspy_server.models import Request
-from tuspy_server.observability.prometheus import METHODS, PrometheusMetrics, serving
+from tuspy_server.observability.measuring import METHODS
+from tuspy_server.observability.prometheus import PrometheusMetrics, serving
 from tuspy_server.runtime import Runtime
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]

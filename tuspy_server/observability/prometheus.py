@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,21 +19,19 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from tuspy_server.errors import TusError
-from tuspy_server.models import HookEvent, Request, Response
-from tuspy_server.observability.observer import Answered, Observer, Part
+from tuspy_server.models import HookEvent, Response
+from tuspy_server.observability.measuring import HAPPENED, METHODS, QUICK_TO_SLOW, REQUEST_SECONDS, Measuring
+from tuspy_server.observability.observer import Part
 
 MULTIPROCESS: Final = "PROMETHEUS_MULTIPROC_DIR"
 
-METHODS = ("GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS")
 HOOK_TYPES = (
     *("pre-create", "post-create", "post-receive", "pre-terminate", "post-terminate", "post-finish", "pre-finish"),
     "pre-access",
 )
-QUICK_TO_SLOW = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-_HAPPENED = {"post_create": "created", "post_finish": "finished", "post_terminate": "terminated"}
 
 
-class PrometheusMetrics(Observer):
+class PrometheusMetrics(Measuring):
     """Counts and times what an app does: `ASGIApp(store, observers=[metrics])`; `scrape()` is the page.
 
     One object may watch several apps of a process. `registry` is for who collects more beside it; in multiprocess
@@ -56,11 +53,7 @@ class PrometheusMetrics(Observer):
         self._errors = Counter("tusd_errors", "Requests refused or failed.", ["status", "code"], registry=to)
         self._open = Gauge("tus_requests_open", "Requests under way.", registry=to, multiprocess_mode="livesum")
         self._seconds = Histogram(
-            "tus_request_seconds",
-            "Time to an answer.",
-            ["method"],
-            buckets=(*QUICK_TO_SLOW, 300.0, 3600.0),
-            registry=to,
+            "tus_request_seconds", "Time to an answer.", ["method"], buckets=REQUEST_SECONDS, registry=to
         )
         for method in METHODS:
             self._requests.labels(method)
@@ -69,7 +62,7 @@ class PrometheusMetrics(Observer):
         to = self.registry
         self._bytes = Counter("tusd_bytes_received", "Bytes of bodies given to the store.", registry=to)
         self._uploads = {
-            word: Counter(f"tusd_uploads_{word}", f"Uploads {word}.", registry=to) for word in _HAPPENED.values()
+            word: Counter(f"tusd_uploads_{word}", f"Uploads {word}.", registry=to) for word in HAPPENED.values()
         }
         self._receiving = Gauge(
             "tus_uploads_in_progress", "Bodies being received.", registry=to, multiprocess_mode="livesum"
@@ -91,40 +84,18 @@ class PrometheusMetrics(Observer):
         )
         self._handovers = Counter("tus_lock_handovers", "Requests asked to let go of their upload.", registry=to)
 
-    @contextmanager
-    def request(self, request: Request, *, has_body: bool) -> Iterator[Answered]:
-        method = request.method if request.method in METHODS else "other"
-        started, answers = time.perf_counter(), []
-
-        def answered(response: Response, error: TusError | None, /) -> None:
-            answers.append((response, error))
-
-        self._open.inc()
+    def changed(self, change: int, *, has_body: bool) -> None:
+        self._open.inc(change)
         if has_body:
-            self._receiving.inc()
-        try:
-            yield answered
-        finally:
-            self._open.dec()
-            if has_body:
-                self._receiving.dec()
-            for response, error in answers:  # none, if the request is to be redone or was cancelled
-                self._requests.labels(method).inc()
-                self._seconds.labels(method).observe(time.perf_counter() - started)
-                if error is not None:
-                    self._errors.labels(str(response.status), error.code).inc()
+            self._receiving.inc(change)
 
-    @contextmanager
-    def step(self, part: Part, operation: str) -> Iterator[None]:
-        started = time.perf_counter()
-        failed = True
-        try:
-            yield
-            failed = False
-        finally:
-            self._note(part, operation, time.perf_counter() - started, failed=failed)
+    def answered(self, method: str, seconds: float, response: Response, error: TusError | None) -> None:
+        self._requests.labels(method).inc()
+        self._seconds.labels(method).observe(seconds)
+        if error is not None:
+            self._errors.labels(str(response.status), error.code).inc()
 
-    def _note(self, part: Part, operation: str, seconds: float, *, failed: bool) -> None:
+    def stepped(self, part: Part, operation: str, seconds: float, *, failed: bool) -> None:
         if part == "store":
             self._store.labels(operation).observe(seconds)
             if failed:
@@ -147,8 +118,8 @@ class PrometheusMetrics(Observer):
         self._handovers.inc()
 
     def happened(self, event: HookEvent) -> None:
-        if event.type in _HAPPENED:
-            self._uploads[_HAPPENED[event.type]].inc()
+        if event.type in HAPPENED:
+            self._uploads[HAPPENED[event.type]].inc()
 
     def scrape(self, accept: str = "") -> tuple[bytes, str]:
         """The page for a scraper that sent this Accept field, and its Content-Type."""
