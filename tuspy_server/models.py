@@ -166,9 +166,11 @@ class Response:
     def __post_init__(self) -> None:
         if not 100 <= self.status <= 599:
             raise ValueError(f"status {self.status} is not an HTTP status")
-        for name, value in self.headers:
-            if not name or _BREAKS.search(name) or _BREAKS.search(value):
-                raise ValueError(f"header {name!r} holds a line break or NUL, or has no name")
+        if not self.headers:
+            return
+        names, values = zip(*self.headers, strict=True)
+        if not all(names) or _BREAKS.search("".join(names + values)):
+            raise ValueError(f"one of the headers {names} holds a line break or NUL, or has no name")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -234,6 +235,16 @@ def test_json_lines_hold_the_same_fields(tmp_path: Path) -> None:
 
 def test_a_head_that_does_not_end_is_bounded_in_time(tmp_path: Path) -> None:
     with Served(tmp_path, "--network-timeout", "300ms") as served, served.connect() as client:
+        client.sendall(b"GET / HTTP/1.1\r\nX-Slow: ")
+        assert client.recv(1) == b""
+
+
+def test_a_later_head_of_a_connection_is_bounded_in_time_and_a_pause_before_it_is_not(tmp_path: Path) -> None:
+    with Served(tmp_path, "--network-timeout", "300ms") as served, served.connect() as client:
+        for _ in range(2):
+            client.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert client.recv(4096).startswith(b"HTTP/1.1 200 ")
+            time.sleep(0.4)  # longer than a head may take
         client.sendall(b"GET / HTTP/1.1\r\nX-Slow: ")
         assert client.recv(1) == b""
 

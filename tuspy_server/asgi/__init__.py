@@ -159,7 +159,7 @@ class ASGIApp(Watched):
 
 
 def _request(scope: Scope, receive: Receive) -> Request:
-    headers: Headers = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"])
+    headers: Headers = tuple([(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]])
     host = next((value for name, value in headers if name == "host"), "")
     if not host and scope.get("server"):
         host = ":".join(str(part) for part in scope["server"] if part is not None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tuspy_server.config import Config
@@ -46,7 +46,14 @@ class Exchange:
     hooks: Hooks
     interim: Interim | None = None
     upload: UploadInfo | None = None
-    id: str = field(default_factory=lambda: secrets.token_hex(8))
+    _id: str | None = None
+
+    @property
+    def id(self) -> str:
+        """Of this request, unguessable; made when it is first asked for."""
+        if self._id is None:
+            self._id = secrets.token_hex(8)
+        return self._id
 
     @property
     def request(self) -> Request:

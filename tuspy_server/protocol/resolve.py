@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeAlias
 from urllib.parse import quote, urlsplit
 
@@ -115,7 +116,7 @@ def origin_of(request: Request, config: Config) -> str:
 
 def collection_path(request: Request, config: Config) -> str:
     """The absolute path of the collection, percent-encoded, without a trailing slash."""
-    return quote(request.script_name.rstrip("/")) + quote(config.base_path)
+    return _quoted(request.script_name.rstrip("/")) + _quoted(config.base_path)
 
 
 def url_of(request: Request, upload_id: str, config: Config) -> str:
@@ -143,4 +144,5 @@ def id_from_url(url: str, request: Request, config: Config) -> str | None:
     return target.id if isinstance(target, UploadPath) else None
 
 
+_quoted = lru_cache(maxsize=64)(quote)
 _UNPREFIXED = Config()

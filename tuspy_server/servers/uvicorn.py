@@ -23,46 +23,59 @@ STOP_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGBREAK") if has
 
 
 class UploadProtocol(HttpToolsProtocol):
-    """uvicorn's protocol with what it leaves to a proxy: a request's head is bounded in size and in time."""
+    """uvicorn's protocol with what it leaves to a proxy: a request's head is bounded in size and in time.
+
+    One timer a connection: it looks again when the head that it finds open would be late, so that a request that
+    is quick costs no timer.
+    """
 
     head_timeout = 60.0
 
     _head_timer: asyncio.TimerHandle | None = None
+    _head_late: float | None = None
     _head_size = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         super().connection_made(transport)
-        self._await_head()
+        self._begin_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._end_head()
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self._head_timer is not None:
+        if self._head_late is not None:
             self._head_size += len(data)
             if self._head_size > LARGEST_HEAD:
                 self.transport.write(_HEAD_TOO_LARGE)
                 self.transport.close()
 
     def on_message_begin(self) -> None:
-        if self._head_timer is None:
-            self._await_head()
+        if self._head_late is None:
+            self._begin_head()
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        self._end_head()
+        self._head_late = None
+        self._head_size = 0
         super().on_headers_complete()
 
-    def _await_head(self) -> None:
-        self._head_timer = self.loop.call_later(self.head_timeout, self.transport.close)
+    def _begin_head(self) -> None:
+        self._head_late = self.loop.time() + self.head_timeout
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_at(self._head_late, self._look_at_head)
 
-    def _end_head(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
+    def _look_at_head(self) -> None:
         self._head_timer = None
-        self._head_size = 0
+        if self._head_late is None:
+            return
+        if self.loop.time() >= self._head_late:
+            self.transport.close()
+        else:
+            self._head_timer = self.loop.call_at(self._head_late, self._look_at_head)
 
 
 class Server(uvicorn.Server):
