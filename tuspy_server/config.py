@@ -55,6 +55,8 @@ class Config:
     - `max_lifetime`: seconds after which an unfinished upload is gone, however often `sliding` prolonged it.
     - `tombstone_period`: how long a removed upload answers 410 instead of 404.
     - `acquire_lock_timeout`, `network_timeout`, `shutdown_timeout`, `hook_timeout` (post hooks).
+    - `pre_hook_timeout`: a pre hook that takes longer is left behind and its request fails as if it had raised; None
+      waits for it. Bounded hooks run in a thread of their own under WSGI too.
     - `post_receive_interval`: seconds between two `post_receive` calls of one request.
     - `unversioned`: whether a request that names no protocol may speak the newest resumable-upload draft.
     - `interim_responses`: send 104 answers; keep off behind proxies that do not know them.
@@ -82,6 +84,7 @@ class Config:
     network_timeout: float = 60.0
     shutdown_timeout: float = 10.0
     hook_timeout: float = 30.0
+    pre_hook_timeout: float | None = None
     post_receive_interval: float = 1.0
     cors: Cors = field(default_factory=Cors)
     download: bool = True
@@ -109,8 +112,10 @@ class Config:
         for name in ("tombstone_period", "post_receive_interval"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"Config.{name} is seconds and must not be negative")
-        if self.expires_after is not None and not self.expires_after > 0:
-            raise ValueError("Config.expires_after is seconds and must be greater than 0, or None")
+        for name in ("expires_after", "pre_hook_timeout"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"Config.{name} is seconds and must be greater than 0, or None")
         for name in ("max_size", "min_size", "max_append_size", "min_append_size"):
             value = getattr(self, name)
             if isinstance(value, int) and value < 0:

@@ -174,8 +174,8 @@ class Runtime:
         """Run the app's own code on the hook lane: a `pre_` hook, or a callable of the configuration."""
         return await self.caller.call(Lane.HOOK, function, *args)
 
-    async def inform(self, hook: Hook, event: HookEvent, seconds: float) -> HookResult | None:
-        """Run a `post_` hook; raises TimeoutError after that many seconds."""
+    async def ask_within(self, seconds: float, hook: Hook, event: HookEvent) -> HookResult | None:
+        """Run a hook; raises TimeoutError after that many seconds and leaves it behind."""
         return cast("HookResult | None", await self.caller.call_within(seconds, hook, event))
 
 

@@ -127,6 +127,67 @@ def test_a_hook_that_is_told_and_hangs_is_left_behind(
     assert f"hook {hook_type} failed" in caplog.text
 
 
+@pytest.mark.parametrize("hook_type", DECIDES)
+def test_a_hook_that_decides_and_hangs_fails_its_request_after_its_timeout(
+    hook_type: str, runner: Runner, colour: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    over = threading.Event()
+
+    def hang(event: HookEvent) -> None:
+        if event.request.method == DECIDES[hook_type]:
+            over.wait(20)
+
+    async def hang_later(event: HookEvent) -> None:
+        if event.request.method == DECIDES[hook_type]:
+            await anyio.sleep(20)
+
+    hooks = Hooks(**{hook_type: hang if colour == "def" else hang_later})  # type: ignore[arg-type]
+    client = EngineClient(MemoryStore(), Config(pre_hook_timeout=0.05), hooks, runner)
+    with caplog.at_level(logging.ERROR, "tuspy_server"):
+        created = client.create(5)
+        answers = {"POST": created}
+        if hook_type != "pre_create":
+            answers["PATCH"] = client.append(created.id, 0, b"hello")
+            answers["DELETE"] = client.delete(created.id)
+    over.set()
+    expected = {method: 500 if method == DECIDES[hook_type] else USUAL[method] for method in answers}
+    assert {method: answer.status for method, answer in answers.items()} == expected
+    assert b"timeout" not in answers[DECIDES[hook_type]].body.lower()
+    assert f"hook {hook_type} did not answer within 0.05 seconds" in caplog.text
+
+
+def test_an_end_whose_hook_hung_is_tried_again(runner: Runner, colour: str) -> None:
+    over = threading.Event()
+    asked: list[str] = []
+
+    def hang_once(event: HookEvent) -> HookResult | None:
+        asked.append(event.delivery_id)
+        if len(asked) == 1:
+            over.wait(20)
+        return answer(event)
+
+    async def hang_once_later(event: HookEvent) -> HookResult | None:
+        asked.append(event.delivery_id)
+        if len(asked) == 1:
+            await anyio.sleep(20)
+        return answer(event)
+
+    hooks = Hooks(pre_finish=hang_once if colour == "def" else hang_once_later)
+    client = EngineClient(MemoryStore(), Config(pre_hook_timeout=0.05), hooks, runner)
+    upload = client.create(5).id
+    assert client.append(upload, 0, b"hello").status == 500
+    over.set()
+    client.clock.seconds += 60
+    assert client.append(upload, 5, b"").status == 299
+    assert len(asked) == 2
+    assert len(set(asked)) == 1
+
+
+def test_hooks_that_decide_in_time_are_not_hurried(runner: Runner, colour: str) -> None:
+    assert life("pre_finish", answer, runner, colour, pre_hook_timeout=20)["PATCH"] == 299
+    assert life("pre_create", refuse, runner, colour, pre_hook_timeout=20)["POST"] == 418
+
+
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_hooks_run_once_although_the_lock_was_contended(backend: str) -> None:
     told: list[str] = []

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from typing import cast
 
 from tuspy_server.engine.exchange import Exchange
 from tuspy_server.errors import StopUpload, StoreFailed
-from tuspy_server.models import HookResult, Response, UploadInfo
+from tuspy_server.hooks.events import Hook
+from tuspy_server.models import HookEvent, HookResult, Response, UploadInfo
 from tuspy_server.protocol.fields import is_metadata_key, write_metadata
 from tuspy_server.protocol.resolve import is_valid_id
 
@@ -34,15 +36,26 @@ def apply(info: UploadInfo, result: HookResult) -> UploadInfo:
 async def decide(exchange: Exchange, hook_type: str, info: UploadInfo) -> tuple[UploadInfo, Response | None]:
     """Run the `pre_` hooks of one event: each sees the changes of those before it, the last answer counts.
 
-    Whatever they raise goes to the client: RejectUpload as its answer, anything else as an error of the app.
+    Whatever they raise goes to the client: RejectUpload as its answer, anything else as an error of the app, and so
+    does one that takes longer than it may.
     """
     response = None
     for hook in exchange.hooks.of(hook_type):
-        result: HookResult | None = await exchange.runtime.ask(hook, exchange.event(hook_type, info))
+        result = await _asked(exchange, hook, exchange.event(hook_type, info))
         if result is not None:
             info = apply(info, result)
             response = result.response or response
     return info, response
+
+
+async def _asked(exchange: Exchange, hook: Hook, event: HookEvent) -> HookResult | None:
+    seconds = exchange.config.pre_hook_timeout
+    if seconds is None:
+        return cast("HookResult | None", await exchange.runtime.ask(hook, event))
+    try:
+        return await exchange.runtime.ask_within(seconds, hook, event)
+    except TimeoutError as exc:
+        raise RuntimeError(f"hook {event.type} did not answer within {seconds} seconds") from exc
 
 
 async def inform(exchange: Exchange, hook_type: str, info: UploadInfo) -> None:
@@ -54,7 +67,7 @@ async def inform(exchange: Exchange, hook_type: str, info: UploadInfo) -> None:
         tell(exchange, hook_type, info)
     for hook in exchange.hooks.of(hook_type):
         try:
-            await exchange.runtime.inform(hook, exchange.event(hook_type, info), exchange.config.hook_timeout)
+            await exchange.runtime.ask_within(exchange.config.hook_timeout, hook, exchange.event(hook_type, info))
         except StopUpload:
             if hook_type == "post_receive":
                 raise
