@@ -163,6 +163,14 @@ def campaign_lockers(session: nox.Session) -> None:
     session.run("pytest", "--quiet", *(session.posargs or SIMULATED))
 
 
+@nox.session(name="campaign_object_stores")
+def campaign_object_stores(session: nox.Session) -> None:
+    """Every call to S3, GCS and Azure fails in turn in every way; kills between every two calls of every server."""
+    session.install("-e", ".[server,hooks]", *_group("test", "back-ends", "interop"))
+    environment = {"TUSPY_SERVER_CAMPAIGN": "1"}
+    session.run("pytest", "--quiet", *(session.posargs or _paths("object_stores")), env=environment)
+
+
 @nox.session(name="campaign_race")
 def campaign_race(session: nox.Session) -> None:
     """2000 rounds of eight clients racing for one offset of two processes."""
@@ -192,6 +200,13 @@ def bench(session: nox.Session) -> None:
     """The benchmarks; arguments as `python -m tests.benchmarks --help` tells."""
     session.install("-e", ".[server]", *_group("test", "interop"))
     session.run("python", "-m", "tests.benchmarks", *session.posargs)
+
+
+@nox.session(name="bench_s3")
+def bench_s3(session: nox.Session) -> None:
+    """An upload through the command into S3 beside boto3's own; fails below the promised share of its speed."""
+    session.install("-e", ".[server,s3]", *_group("test", "back-ends", "interop"))
+    session.run("python", "-m", "tests.benchmarks.s3", *session.posargs)
 
 
 @nox.session
