@@ -5,11 +5,13 @@ import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from tests.engine.client import APPEND, EngineClient, Runner
 from tests.hooks.samples import REQUEST, UPLOAD, event
+from tuspy_server import Hooks
 from tuspy_server.errors import RejectUpload, StopUpload
 from tuspy_server.hooks.quota import UserQuota
 from tuspy_server.models import HookEvent, Limits
@@ -44,6 +46,11 @@ class Account:
     @property
     def used(self) -> int:
         return self.quota.used(self.request.principal or "")
+
+
+@pytest.fixture(params=["run_sync", "asyncio", "trio"])
+def runner(request: pytest.FixtureRequest) -> Runner:
+    return cast(Runner, request.param)
 
 
 @pytest.fixture
@@ -112,6 +119,42 @@ def test_an_upload_of_unknown_length_is_stopped_beyond_the_limit(alice: Account)
         alice.tell("post_receive", "b", None, offset=41)
     assert stop.value.terminate
     assert alice.used == 60
+
+
+def test_sec5_a_length_told_later_is_measured_against_the_quota(tmp_path: Path, runner: Runner) -> None:
+    quota = UserQuota(tmp_path / "quota.db", 100)
+    client = EngineClient(hooks=Hooks(**quota.hooks()), runner=runner)
+    client.create(60)
+    upload = client.request("POST", headers={"Upload-Defer-Length": "1"}).id
+    at_once = {**APPEND, "Upload-Offset": "0"}
+    refused = client.request("PATCH", upload, {**at_once, "Upload-Length": "41"}, b"x")
+    assert (refused.status, client.head(upload).offset) == (413, 0)
+    assert client.request("PATCH", upload, at_once, b"x" * 41).status == 413
+    assert (quota.used(""), client.head(upload).offset) == (60, 0)
+    assert client.request("PATCH", upload, {**at_once, "Upload-Length": "40"}, b"x").status == 204
+    assert quota.used("") == 100
+    assert client.create(1).status == 413
+
+
+def test_sec5_a_drafts_last_append_is_measured_against_the_quota(tmp_path: Path, runner: Runner) -> None:
+    quota = UserQuota(tmp_path / "quota.db", 100)
+    client = EngineClient(hooks=Hooks(**quota.hooks()), runner=runner)
+    draft = {"Upload-Draft-Interop-Version": "9", "Upload-Complete": "?0"}
+    refused = client.request("POST", headers=draft, body=b"x" * 101, version=None)
+    assert (refused.status, quota.used("")) == (413, 0)
+    upload = client.request("POST", headers=draft, body=b"x" * 90, version=None).id
+    last = {**draft, "Upload-Complete": "?1", "Upload-Offset": "90", "Content-Type": "application/partial-upload"}
+    assert client.request("PATCH", upload, last, b"x" * 11, version=None).status == 413
+    assert client.request("PATCH", upload, last, b"x" * 10, version=None).status == 201
+    assert quota.used("") == 100
+
+
+def test_a_claim_that_cannot_be_read_is_left_to_the_protocol(alice: Account) -> None:
+    alice.create("a", None)
+    for value in ("x", "-1", "9" * 30, "41, 42", ""):
+        request = replace(alice.request, headers=(("upload-length", value),))
+        alice.quota.hooks()["pre_access"](event("pre_access", replace(UPLOAD, id="a", length=None), request))
+    assert alice.used == 0
 
 
 def test_an_upload_of_unknown_length_needs_some_room(alice: Account) -> None:

@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 
 from tuspy_server.errors import RejectUpload, StopUpload
 from tuspy_server.hooks.transport import HookSet
-from tuspy_server.models import HookEvent, Request, Response
+from tuspy_server.models import HookEvent, Request, Response, State, UploadInfo
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS uploads (
@@ -29,10 +29,12 @@ class UserQuota:
 
     Use with `Hooks(**quota.hooks())`, after hooks that choose ids. An upload counts with its whole length from
     its creation until it is terminated, expires (unless sliding) or is given to `release`; parts of a
-    concatenation and their final upload count each. One of unknown length counts as it grows and is stopped
-    beyond the limit: it may exceed it by what arrives in one `post_receive` interval; `Config(max_size=
-    quota.remaining)` forbids that too. `account_of` names who pays, by default the request's principal; all
-    requests without one share an account. A creation that failed is forgotten after `reservation_period` seconds.
+    concatenation and their final upload count each. One of unknown length is asked about again by every request
+    that declares its length or the size of its content, before a byte is read (SEC5). A chunked body counts as it
+    grows and is stopped beyond the limit: it may exceed it by what arrives in one `post_receive` interval;
+    `Config(max_size=quota.remaining)` forbids that too. `account_of` names who pays, by default the request's
+    principal; all requests without one share an account. A creation that failed is forgotten after
+    `reservation_period` seconds.
     """
 
     def __init__(
@@ -54,8 +56,9 @@ class UserQuota:
             connection.executescript(_SCHEMA)
 
     def hooks(self) -> HookSet[Callable[[HookEvent], None]]:
-        """The five hooks that keep the account book."""
+        """The six hooks that keep the account book."""
         return {
+            "pre_access": self._declare,
             "pre_create": self._reserve,
             "post_create": self._confirm,
             "post_receive": self._grow,
@@ -89,7 +92,7 @@ class UserQuota:
 
     def _reserve(self, event: HookEvent) -> None:
         info, account = event.upload, self._account_of(event.request)
-        size, limit = info.length or 0, self._limit_of(account)
+        size, limit = _first_size(event), self._limit_of(account)
         with self._transaction() as connection:
             used = self._used(connection, account, without=info.id)
             if used + size > limit or (info.length is None and used >= limit):
@@ -100,8 +103,27 @@ class UserQuota:
                 (info.id, account, size, self._clock() + self._reservation_period),
             )
 
+    def _declare(self, event: HookEvent) -> None:
+        """What a request says the upload will be counts until the upload ends, even if the request fails."""
+        info = event.upload
+        if info.length is not None or info.state is not State.OPEN:
+            return
+        size = _declared_size(info, event.request)
+        if size is None:
+            return
+        with self._transaction() as connection:
+            row = connection.execute("SELECT account FROM uploads WHERE id = ?", (info.id,)).fetchone()
+            account = self._account_of(event.request) if row is None else str(row[0])
+            if self._used(connection, account, without=info.id) + size > self._limit_of(account):
+                raise RejectUpload(_REFUSAL, status=413)
+            connection.execute(
+                "INSERT INTO uploads VALUES (?, ?, ?, NULL) "
+                "ON CONFLICT (id) DO UPDATE SET size = max(size, excluded.size)",
+                (info.id, account, size),
+            )
+
     def _confirm(self, event: HookEvent) -> None:
-        self._write(event, event.upload.length or 0)
+        self._write(event, _first_size(event))
 
     def _grow(self, event: HookEvent) -> None:
         info, account = event.upload, self._account_of(event.request)
@@ -146,3 +168,23 @@ class UserQuota:
             connection.execute("BEGIN IMMEDIATE")
             with connection:
                 yield connection
+
+
+def _first_size(event: HookEvent) -> int:
+    """What counts of a new upload: its length, else the content of its creation."""
+    info = event.upload
+    return info.length if info.length is not None else _declared_size(info, event.request) or 0
+
+
+def _declared_size(info: UploadInfo, request: Request) -> int | None:
+    """How large a request will make an upload of unknown length; None if it does not tell."""
+    length, content = _number(request.header("upload-length")), _number(request.header("content-length"))
+    if length is None and not content:
+        return None
+    return max(length or 0, info.offset + (content or 0))
+
+
+def _number(value: str | None) -> int | None:
+    """What a protocol reads as a length; other values are refused by it, or count as absent there as well."""
+    digits = (value or "").partition(";")[0].strip(" \t")
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 20 else None
