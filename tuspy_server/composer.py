@@ -156,13 +156,13 @@ def _reading() -> Any:
     return import_module("tuspy_server.reading")  # on use: it stands above this module
 
 
-def default_locker(store: DataStore) -> Locker:
-    """The locker a store names in `default_locker` ("module:Class"), made by its `for_store`."""
+def default_locker(store: DataStore, **settings: float) -> Locker:
+    """The locker a store names in `default_locker` ("module:Class"), made by its `for_store` with these settings."""
     name: str | None = getattr(store, "default_locker", None)
     if name is None:
         raise TypeError(f"{type(store).__name__} names no default locker: pass Composer(store, locker=...)")
     module, _, attribute = name.partition(":")
-    made: Any = getattr(import_module(module), attribute).for_store(store)
+    made: Any = getattr(import_module(module), attribute).for_store(store, **settings)
     return cast(Locker, made)
 
 

@@ -6,7 +6,8 @@ from urllib.parse import urlsplit
 
 from tuspy_server.cli.errors import SettingsError, extra
 from tuspy_server.cli.settings import Settings
-from tuspy_server.composer import AUTO, Auto, Composer
+from tuspy_server.cli.storage_settings import Locks
+from tuspy_server.composer import AUTO, Auto, Composer, default_locker
 from tuspy_server.interfaces import DataStore, Locker
 from tuspy_server.lockers.memory import MemoryLocker
 from tuspy_server.stores.file import FileStore
@@ -16,6 +17,8 @@ def check_storage(settings: Settings) -> None:
     """Raise SettingsError where flags cannot go together."""
     if settings.listening.workers > 1 and settings.locks.locker == "memory":
         raise SettingsError("--locker memory sees one process only: choose another, or --workers 1")
+    if settings.locks.lock_lease < 1:
+        raise SettingsError("--lock-lease must be at least 1s")
     names = {"--s3-bucket": settings.s3.s3_bucket, "--gcs-bucket": settings.gcs.gcs_bucket}
     names["--azure-storage"] = settings.azure.azure_storage
     chosen = [name for name, value in names.items() if value]
@@ -26,7 +29,7 @@ def check_storage(settings: Settings) -> None:
 def make_composer(settings: Settings) -> Composer:
     """The chosen store with the chosen locker. Raises SettingsError, StoreError or OSError with a sentence."""
     store = _make_store(settings)
-    composer = Composer(store, locker=_make_locker(settings.locks.locker, store))
+    composer = Composer(store, locker=_make_locker(settings.locks, store))
     composer.claim()
     return composer
 
@@ -100,14 +103,18 @@ def _azure(settings: Settings) -> DataStore:
         )
 
 
-def _make_locker(wanted: str, store: DataStore) -> Locker | Auto:
-    if wanted == "auto":
-        return AUTO
+def _make_locker(locks: Locks, store: DataStore) -> Locker | Auto:
+    wanted = locks.locker
     if wanted == "memory":
         return MemoryLocker()
-    service = wanted.partition("://")[0]
-    with extra(f"--locker {service}", _EXTRAS.get(service, "server")):
-        return _service_locker(service, wanted)
+    if wanted != "auto":
+        service = wanted.partition("://")[0]
+        with extra(f"--locker {service}", _EXTRAS.get(service, "server")):
+            return _service_locker(service, wanted, locks.lock_lease)
+    if isinstance(store, FileStore):
+        return AUTO
+    with extra("--lock-lease", "server"):
+        return default_locker(store, lease=locks.lock_lease)
 
 
 _EXTRAS = {
@@ -120,28 +127,28 @@ _EXTRAS = {
 }
 
 
-def _service_locker(service: str, url: str) -> Locker:
+def _service_locker(service: str, url: str, lease: float) -> Locker:
     """A locker by its URL; libraries of redis and postgres take theirs as it is, the others are HTTP services."""
     if service in ("redis", "rediss", "unix"):
         from tuspy_server.lockers.redis import RedisLocker
 
-        return RedisLocker(url)
+        return RedisLocker(url, lease=lease)
     if service in ("postgresql", "postgres"):
         from tuspy_server.lockers.postgres import PostgresLocker
 
-        return PostgresLocker(url)
+        return PostgresLocker(url, lease=lease)
     parts = urlsplit(url)
     if service == "dynamodb":
         from tuspy_server.lockers.dynamodb import DynamoDBLocker
 
-        return DynamoDBLocker(parts.netloc)
+        return DynamoDBLocker(parts.netloc, lease=lease)
     if service == "etcd":
         from tuspy_server.lockers.etcd import EtcdLocker
 
-        return EtcdLocker([f"http://{member}" for member in _members(parts.netloc, 2379)])
+        return EtcdLocker([f"http://{member}" for member in _members(parts.netloc, 2379)], lease=lease)
     from tuspy_server.lockers.consul import ConsulLocker
 
-    return ConsulLocker([f"http://{member}" for member in _members(parts.netloc, 8500)])
+    return ConsulLocker([f"http://{member}" for member in _members(parts.netloc, 8500)], lease=lease)
 
 
 def _members(hosts: str, port: int) -> list[str]:

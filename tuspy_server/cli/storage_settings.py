@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import click
 
 from tuspy_server.cli.flags import flag
-from tuspy_server.cli.values import LOCKER, MODE, PATH, SIZE
+from tuspy_server.cli.values import DURATION, LOCKER, MODE, PATH, SIZE
 
 MIB = 1 << 20
 
@@ -79,4 +79,10 @@ class Locks:
         "service that several hosts share, as redis://HOST, etcd://HOST, consul://HOST, postgresql://HOST/DATABASE, "
         "dynamodb://TABLE.",
         kind=LOCKER,
+    )
+    lock_lease: float = flag(
+        15.0,
+        "How long an upload stays locked after its server died, and goes on at most while the service that keeps the "
+        "locks is out of reach. Not for files and memory.",
+        kind=DURATION,
     )

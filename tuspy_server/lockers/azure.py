@@ -53,9 +53,9 @@ class AzureLeaseLocker(LeasedLocker):
         super().__init__(service, lease=lease, retry_interval=retry_interval)
 
     @classmethod
-    def for_store(cls, store: DataStore) -> AzureLeaseLocker:
+    def for_store(cls, store: DataStore, *, lease: float = 15.0) -> AzureLeaseLocker:
         """A locker in the store's own container, for a composer that was given none."""
-        return cls(cast("_HasContainer", store).container)
+        return cls(cast("_HasContainer", store).container, lease=lease)
 
 
 class _BlobLeases:

@@ -84,9 +84,9 @@ class ObjectStoreLocker(LeasedLocker):
         super().__init__(service, lease=lease, retry_interval=retry_interval)
 
     @classmethod
-    def for_store(cls, store: DataStore) -> ObjectStoreLocker:
+    def for_store(cls, store: DataStore, *, lease: float = 15.0) -> ObjectStoreLocker:
         """A locker in the store's own bucket, for a composer that was given none."""
-        return cls(cast("_HasBucket", store).bucket)
+        return cls(cast("_HasBucket", store).bucket, lease=lease)
 
 
 @dataclass(frozen=True, slots=True)
