@@ -145,15 +145,21 @@ def faults(session: nox.Session) -> None:
     _with_servers(session)
 
 
-def _campaign(session: nox.Session, path: str, **environment: str) -> None:
+def _campaign(session: nox.Session, path: str, *options: str, **environment: str) -> None:
     session.install("-e", ".[server,hooks]", *_group("test", "back-ends", "interop"))
-    session.run("pytest", "--quiet", "-s", path, *session.posargs, env=environment)
+    session.run("pytest", "--quiet", "-s", path, *options, *session.posargs, env=environment)
 
 
 @nox.session(name="campaign_kill")
 def campaign_kill(session: nox.Session) -> None:
     """5000 kills of the command; TUSPY_KILL_SEED chooses another schedule."""
     _campaign(session, "tests/faults/test_kill.py", TUSPY_KILLS="5000")
+
+
+@nox.session(name="campaign_kill_drafts")
+def campaign_kill_drafts(session: nox.Session) -> None:
+    """5000 kills under resumable uploads of every version, with eight 104 answers heard before each eighth kill."""
+    _campaign(session, "tests/faults/test_kill.py", "-k", "draft", TUSPY_DRAFT_LIVES="5000")
 
 
 @nox.session(name="campaign_lockers")

@@ -18,7 +18,8 @@ from tests.interop.rufh import BASE, DraftClient, DraftWire
 from tests.protocol.drafts import VERSIONS
 from tests.servers.wire import WireAnswer
 
-TOLD_EVERY = 20  # lives, of which one waits for a 104 that tells an offset
+TOLD_EVERY = 8  # lives, of which one waits for 104 answers that tell offsets
+TOLD_AT_ONCE = 8  # uploads that wait for them together
 
 
 @dataclass
@@ -35,6 +36,26 @@ class DraftUpload:
     ending: bool = False
     complete: bool = False
     verified: tuple[int, int] | None = None
+
+
+@dataclass
+class _Sending:
+    """A request whose content is on its way."""
+
+    wire: DraftWire
+    chunked: bool
+
+    def piece(self, data: bytes) -> None:
+        if self.chunked:
+            self.wire.send_chunk(data)
+        else:
+            self.wire.send(data)
+
+    def receive(self) -> WireAnswer:
+        return self.wire.receive()
+
+    def finish(self) -> None:
+        self.wire.finish()
 
 
 @dataclass
@@ -79,18 +100,37 @@ class DraftCampaign:
             timer.join()
 
     def _kill_once_told(self, touched: list[DraftUpload]) -> None:
-        client = DraftClient(self.zygote.port, self.rng.choice(VERSIONS[2:]))
-        upload = DraftUpload(self.rng.randbytes(LARGEST), client.create())
-        touched.append(upload)
-        wire = client.begin("PATCH", upload.target, client.appending(0, True), LARGEST, upload.source[:100_000])
+        """Kill while several bodies are under way, each of which was told an offset in a 104."""
+        running = [self._begun(touched) for _ in range(TOLD_AT_ONCE)]
         time.sleep(1.1)  # PROGRESS_INTERVAL, which the next byte finds to be over
-        wire.send(upload.source[100_000:100_001])
-        interim = wire.receive()
-        assert interim.status == 104
-        upload.told = interim.offset
+        for wire, upload, sent in running:
+            more = self.rng.randrange(1, 50_000)
+            wire.piece(upload.source[sent : sent + more])
+        for wire, upload, _ in running:
+            interim = wire.receive()
+            while "location" in interim.headers:
+                upload.target = urlsplit(interim["location"]).path
+                interim = wire.receive()
+            assert (interim.status, interim.offset > 0) == (104, True)
+            upload.told = interim.offset
+            self.operations["told"] += 1
         self.zygote.kill()
-        wire.finish()
-        self.operations["told"] += 1
+        for wire, _, _ in running:
+            wire.finish()
+
+    def _begun(self, touched: list[DraftUpload]) -> tuple[_Sending, DraftUpload, int]:
+        """A creation or an append, its content framed by its length or chunked, of which only a part was sent."""
+        client = DraftClient(self.zygote.port, self.rng.choice(VERSIONS[2:]))
+        upload = DraftUpload(self.rng.randbytes(LARGEST))
+        touched.append(upload)
+        sent, chunked = self.rng.randrange(1, 200_000), self.rng.random() < 0.5
+        size, body = None if chunked else LARGEST, upload.source[:sent]
+        if self.rng.random() < 0.5:
+            wire = client.begin("POST", BASE, client.last(True), size, body)
+        else:
+            upload.target = client.create()
+            wire = client.begin("PATCH", upload.target, client.appending(0, True), size, body)
+        return _Sending(wire, chunked), upload, sent
 
     def _work(self, touched: list[DraftUpload]) -> None:
         client = DraftClient(self.zygote.port, self.rng.choice(VERSIONS))
