@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeAlias, TypeVar, cast
 
 from tuspy_server.callers import Caller, Lane
 from tuspy_server.composer import Composer
@@ -18,6 +18,9 @@ from tuspy_server.models import HookEvent, HookResult, UploadInfo
 from tuspy_server.observability.observer import Observer
 
 T = TypeVar("T")
+
+Coming: TypeAlias = Coroutine[Any, Any, T]
+"""What is to be awaited, once."""
 
 
 class Movable(Protocol):
@@ -57,7 +60,10 @@ class SystemClock:
 
 
 class Runtime:
-    """Typed faces over one composer's members, for one kind of caller. `observer` is told what happens to uploads."""
+    """Typed faces over one composer's members, for one kind of caller. `observer` is told what happens to uploads.
+
+    Plain functions that return a coroutine: a coroutine around a coroutine costs as much as a small call.
+    """
 
     def __init__(
         self, composer: Composer, caller: Caller, clock: Clock | None = None, observer: Observer | None = None
@@ -77,38 +83,38 @@ class Runtime:
     def may_wait(self) -> bool:
         return self.caller.may_wait
 
-    async def sleep(self, seconds: float) -> None:
-        await self.caller.sleep(seconds)
+    def sleep(self, seconds: float) -> Coming[None]:
+        return self.caller.sleep(seconds)
 
-    async def create(self, info: UploadInfo) -> UploadInfo:
-        return cast(UploadInfo, await self.caller.call(Lane.CONTROL, self.composer.store.create, info))
+    def create(self, info: UploadInfo) -> Coming[UploadInfo]:
+        return self.caller.call(Lane.CONTROL, self.composer.store.create, info)
 
-    async def get(self, upload_id: str) -> UploadInfo:
-        return cast(UploadInfo, await self.caller.call(Lane.CONTROL, self.composer.store.get, upload_id))
+    def get(self, upload_id: str) -> Coming[UploadInfo]:
+        return self.caller.call(Lane.CONTROL, self.composer.store.get, upload_id)
 
-    async def update(self, info: UploadInfo) -> UploadInfo:
-        return cast(UploadInfo, await self.caller.call(Lane.CONTROL, self.composer.store.update, info))
+    def update(self, info: UploadInfo) -> Coming[UploadInfo]:
+        return self.caller.call(Lane.CONTROL, self.composer.store.update, info)
 
-    async def open(self, info: UploadInfo, fence: int | None) -> Writer:
-        return cast(Writer, await self.caller.call(Lane.BODY, self.composer.store.open, info, fence=fence))
+    def open(self, info: UploadInfo, fence: int | None) -> Coming[Writer]:
+        return self.caller.call(Lane.BODY, self.composer.store.open, info, fence=fence)
 
-    async def stage(self, info: UploadInfo, fence: int | None) -> StagedWriter:
+    def stage(self, info: UploadInfo, fence: int | None) -> Coming[StagedWriter]:
         stager = _present(self.composer.stager)
-        return cast(StagedWriter, await self.caller.call(Lane.BODY, stager.stage, info, fence=fence))
+        return self.caller.call(Lane.BODY, stager.stage, info, fence=fence)
 
-    async def finish(self, info: UploadInfo) -> None:
-        await self.caller.call(Lane.BODY, self.composer.store.finish, info)
+    def finish(self, info: UploadInfo) -> Coming[None]:
+        return self.caller.call(Lane.BODY, self.composer.store.finish, info)
 
-    async def terminate(self, info: UploadInfo) -> None:
-        await self.caller.call(Lane.CONTROL, _present(self.composer.terminater).terminate, info)
+    def terminate(self, info: UploadInfo) -> Coming[None]:
+        return self.caller.call(Lane.CONTROL, _present(self.composer.terminater).terminate, info)
 
-    async def concat(self, info: UploadInfo, parts: Sequence[UploadInfo]) -> UploadInfo:
+    def concat(self, info: UploadInfo, parts: Sequence[UploadInfo]) -> Coming[UploadInfo]:
         concater = _present(self.composer.concater)
-        return cast(UploadInfo, await self.caller.call(Lane.BODY, concater.concat, info, parts))
+        return self.caller.call(Lane.BODY, concater.concat, info, parts)
 
-    async def declare_length(self, info: UploadInfo, length: int) -> UploadInfo:
+    def declare_length(self, info: UploadInfo, length: int) -> Coming[UploadInfo]:
         deferrer = _present(self.composer.length_deferrer)
-        return cast(UploadInfo, await self.caller.call(Lane.CONTROL, deferrer.declare_length, info, length))
+        return self.caller.call(Lane.CONTROL, deferrer.declare_length, info, length)
 
     async def write(self, writer: Writer, chunks: Sequence[bytes], hashers: Sequence[Hasher] = ()) -> None:
         """One batch in one hop, hashed on the way: hashing is work that must not block a loop either."""
@@ -117,15 +123,15 @@ class Runtime:
         else:
             await self.caller.call(Lane.BODY, writer.write, chunks)
 
-    async def move(self, writer: Writer, source: Movable, limit: int) -> int:
+    def move(self, writer: Writer, source: Movable, limit: int) -> Coming[int]:
         """Let the kernel move up to `limit` bytes from a body into the writer's file; how many it was."""
-        return cast(int, await self.caller.call(Lane.BODY, _move, cast(KernelWriter, writer), source, limit))
+        return self.caller.call(Lane.BODY, _move, cast(KernelWriter, writer), source, limit)
 
-    async def close(self, writer: Writer) -> int:
-        return cast(int, await self.caller.call(Lane.BODY, writer.close))
+    def close(self, writer: Writer) -> Coming[int]:
+        return self.caller.call(Lane.BODY, writer.close)
 
-    async def discard(self, writer: StagedWriter) -> None:
-        await self.caller.call(Lane.BODY, writer.discard)
+    def discard(self, writer: StagedWriter) -> Coming[None]:
+        return self.caller.call(Lane.BODY, writer.discard)
 
     async def expired(self) -> list[UploadInfo]:
         """What the store lists as expired by now; nothing for a store that cannot."""
@@ -147,9 +153,9 @@ class Runtime:
             return piece
         return cast("bytes | None", await self.caller.call(Lane.BODY, _next_hashed, pieces, hasher))
 
-    async def flush(self, writer: Writer) -> int:
+    def flush(self, writer: Writer) -> Coming[int]:
         """Make what was written durable; the offset up to which it is. For writers that have a `flush`."""
-        return cast(int, await self.caller.call(Lane.BODY, cast(FlushingWriter, writer).flush))
+        return self.caller.call(Lane.BODY, cast(FlushingWriter, writer).flush)
 
     async def drop(self, pieces: Iterator[bytes] | AsyncIterator[bytes]) -> None:
         """End a download before, or at, its end; what it holds open is closed."""
@@ -164,19 +170,19 @@ class Runtime:
         found = await self.caller.call(Lane.CONTROL, try_lock, upload_id, on_release_requested, on_lost)
         return cast("Lock | None", found)
 
-    async def request_release(self, upload_id: str) -> None:
-        await self.caller.call(Lane.CONTROL, self.composer.locker.request_release, upload_id)
+    def request_release(self, upload_id: str) -> Coming[None]:
+        return self.caller.call(Lane.CONTROL, self.composer.locker.request_release, upload_id)
 
-    async def release(self, lock: Lock) -> None:
-        await self.caller.call(Lane.CONTROL, lock.release)
+    def release(self, lock: Lock) -> Coming[None]:
+        return self.caller.call(Lane.CONTROL, lock.release)
 
-    async def ask(self, function: Callable[..., object], *args: object) -> Any:
+    def ask(self, function: Callable[..., object], *args: object) -> Coming[Any]:
         """Run the app's own code on the hook lane: a `pre_` hook, or a callable of the configuration."""
-        return await self.caller.call(Lane.HOOK, function, *args)
+        return self.caller.call(Lane.HOOK, function, *args)
 
-    async def ask_within(self, seconds: float, hook: Hook, event: HookEvent) -> HookResult | None:
+    def ask_within(self, seconds: float, hook: Hook, event: HookEvent) -> Coming[HookResult | None]:
         """Run a hook; raises TimeoutError after that many seconds and leaves it behind."""
-        return cast("HookResult | None", await self.caller.call_within(seconds, hook, event))
+        return self.caller.call_within(seconds, hook, event)
 
 
 def _move(writer: KernelWriter, source: Movable, limit: int) -> int:
