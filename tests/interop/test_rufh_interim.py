@@ -6,7 +6,7 @@ import base64
 import hashlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -98,10 +98,12 @@ def test_nothing_is_announced_with_the_default_settings(name: str, tmp_path: Pat
 
 
 def test_nothing_is_announced_to_http_1_0(server: DraftServer) -> None:
-    wire = DraftWire(server.port)
-    fields = "Upload-Draft-Interop-Version: 8\r\nUpload-Complete: ?1\r\n"
-    wire.send(f"POST {BASE} HTTP/1.0\r\nHost: x\r\n{fields}Content-Length: {len(BODY)}\r\n\r\n".encode() + BODY)
-    assert [answer.status for answer in receive_all(wire)] == [201]
+    for version in VERSIONS:
+        client, wire = server.client(version), DraftWire(server.port)
+        fields = client.fields({**client.last(True), "Host": "x", "Content-Length": str(len(BODY))})
+        lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+        wire.send(f"POST {BASE} HTTP/1.0\r\n{lines}\r\n".encode() + BODY)
+        assert [answer.status for answer in receive_all(wire)] == [201]
 
 
 @pytest.mark.parametrize("version", ["10", "x", "2", None])
@@ -120,17 +122,22 @@ def test_an_announcement_does_not_take_the_place_of_100_continue(server: DraftSe
     assert receive_all(wire)[-1].status == 201
 
 
-@pytest.mark.parametrize("version", [5, 6, 9])
-def test_progress_tells_offsets_that_only_grow_and_nothing_else(server: DraftServer, version: int) -> None:
-    client = server.client(version)
-    upload = client.create()
-    wire = client.begin("PATCH", upload, client.appending(0, True), len(BODY))
-    told = _progress(wire, BODY)
-    assert told
-    offsets = [int(answer["upload-offset"]) for answer in told]
-    assert offsets == sorted(offsets)
-    assert 0 < offsets[-1] <= len(BODY)
-    assert not any({"location", "upload-limit"} & set(answer.headers) for answer in told)
+def test_progress_tells_offsets_that_only_grow_and_nothing_else(server: DraftServer) -> None:
+    told = _progress([_appending(server.client(version)) for version in VERSIONS])
+    assert [len(answers) > 0 for answers in told] == [version >= 5 for version in VERSIONS]
+    for answers in told[2:]:
+        offsets = [int(answer["upload-offset"]) for answer in answers]
+        assert offsets == sorted(offsets)
+        assert 0 < offsets[-1] <= len(BODY)
+        assert not any({"location", "upload-limit"} & set(answer.headers) for answer in answers)
+
+
+def test_progress_of_a_creation_repeats_no_location(server: DraftServer) -> None:
+    told = _progress([begin(server.client(version), len(BODY)) for version in VERSIONS])
+    for version, (first, *rest) in zip(VERSIONS, told, strict=True):
+        assert "location" in first.headers
+        assert bool(rest) is (version >= 5)
+        assert not any("location" in answer.headers for answer in rest)
 
 
 def test_an_offset_that_was_told_survives_a_kill(tmp_path: Path) -> None:
@@ -153,22 +160,28 @@ def test_an_offset_that_was_told_survives_a_kill(tmp_path: Path) -> None:
     assert answer["upload-complete"] == "?0"
 
 
-@pytest.mark.parametrize("version", [6, 8])
-def test_content_that_is_to_be_verified_has_no_progress(server: DraftServer, version: int) -> None:
-    client = server.client(version)
-    upload = client.create()
+def test_content_that_is_to_be_verified_has_no_progress(server: DraftServer) -> None:
     value = base64.b64encode(hashlib.sha256(BODY).digest()).decode()
-    fields = client.appending(0, True, {"Content-Digest": f"sha-256=:{value}:"})
-    assert _progress(client.begin("PATCH", upload, fields, len(BODY)), BODY) == []
+    digest = {"Content-Digest": f"sha-256=:{value}:"}
+    assert _progress([_appending(server.client(version), digest) for version in (6, 7, 8)]) == [[], [], []]
 
 
-def _progress(wire: DraftWire, body: bytes) -> list[WireAnswer]:
-    """Send a body over a good two seconds; the interim answers to it."""
-    step = len(body) // 20
-    for start in range(0, len(body), step):
-        wire.send(body[start : start + step])
+def _appending(client: DraftClient, headers: Mapping[str, str] | None = None) -> DraftWire:
+    """The last append of a new upload, of which nothing was sent yet."""
+    return client.begin("PATCH", client.create(), client.appending(0, True, headers), len(BODY))
+
+
+def _progress(wires: Sequence[DraftWire]) -> list[list[WireAnswer]]:
+    """Send BODY over each, in a good two seconds; the interim answers to it."""
+    step = len(BODY) // 20
+    for start in range(0, len(BODY), step):
+        for wire in wires:
+            wire.send(BODY[start : start + step])
         time.sleep(0.11)
-    *told, last = receive_all(wire)
-    assert last.status == 201
-    assert {answer.status for answer in told} <= {104}
+    told = []
+    for wire in wires:
+        *interim, last = receive_all(wire)
+        assert last.status == 201
+        assert {answer.status for answer in interim} <= {104}
+        told.append(interim)
     return told
