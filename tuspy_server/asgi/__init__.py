@@ -10,7 +10,6 @@ the store has lately been fast (`Gauge`).
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from functools import partial
 
@@ -134,10 +133,7 @@ class ASGIApp(Watched):
             chunks = body.peek()
             try:
                 if self._gauge.is_fast and self.composer.is_local:
-                    started_at = time.perf_counter()
-                    reply = self._run_inline(begun, body)
-                    self._gauge.observe(time.perf_counter() - started_at)
-                    return reply
+                    return self._gauge.run(partial(self._run_inline, begun, body))
                 lane = Lane.BODY if chunks else Lane.CONTROL
                 with anyio.CancelScope(shield=True):
                     work = partial(self._run_inline, begun, body)
