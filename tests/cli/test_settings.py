@@ -130,6 +130,11 @@ def test_a_bad_file_gets_one_sentence_and_code_2(
     assert words in err
 
 
+def test_hooks_that_decide_are_waited_for_unless_a_flag_bounds_them() -> None:
+    assert make_config(parse()).pre_hook_timeout is None
+    assert make_config(parse("--pre-hooks-timeout", "2.5s")).pre_hook_timeout == 2.5
+
+
 def test_every_flag_is_an_environment_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     for option in all_options():
         assert option.allow_from_autoenv

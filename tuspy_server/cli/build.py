@@ -57,6 +57,7 @@ def make_config(settings: Settings) -> Config:
             acquire_lock_timeout=timeouts.acquire_lock_timeout,
             network_timeout=timeouts.network_timeout,
             hook_timeout=hooks.hooks_timeout,
+            pre_hook_timeout=hooks.pre_hooks_timeout or None,
             post_receive_interval=hooks.progress_hooks_interval,
             cors=_cors(settings.cross_origin),
             download=not uploads.disable_download,

@@ -22,6 +22,9 @@ class HookEvents:
     )
     progress_hooks_interval: float = flag(1.0, "Time between two post-receive events of an upload.", kind=DURATION)
     hooks_timeout: float = flag(30.0, "How long a hook that only informs may take.", kind=DURATION)
+    pre_hooks_timeout: float = flag(
+        0.0, "How long a hook that decides may take before its request fails; 0: as long as it likes.", kind=DURATION
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
