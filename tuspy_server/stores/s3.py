@@ -47,7 +47,8 @@ class S3Store:
       of the record. A hook may preset single ones as `storage["StorageClass"]`.
     - `limits`: sizes and numbers of parts.
     - `concurrency`: parts uploaded at once by this process. `memory_per_upload` and `memory`: bytes of full parts
-      that one upload, and all of them, may hold at once. `spool`: a directory to keep parts in instead of memory.
+      that one upload, and all of them, may hold at once; by default one upload may use all of `concurrency` with
+      parts of `limits.part_size`. `spool`: a directory to keep parts in instead of memory.
     - `server_copies`: let the server copy on concatenation where the sources are large enough.
     - `conditional_writes`: whether the server keeps If-Match and If-None-Match; None tries it out once.
     - `expiry_tags`: tag side objects with tus-completed=false, and records of finished uploads with true, for
@@ -71,7 +72,7 @@ class S3Store:
         arguments: ArgumentRule = EMPTY,
         limits: PartLimits | None = None,
         concurrency: int = 10,
-        memory_per_upload: int = 64 * MIB,
+        memory_per_upload: int | None = None,
         memory: int = 512 * MIB,
         spool: str | PathLike[str] | None = None,
         server_copies: bool = True,
@@ -97,7 +98,7 @@ class S3Store:
         self.keys = Keys(prefix, prefix + ".tus/" if side_prefix is None else side_prefix, key)
         self._arguments = arguments
         self._limits = limits or PartLimits()
-        self._memory_per_upload = memory_per_upload
+        self._memory_per_upload = memory_per_upload or concurrency * self._limits.part_size
         self._spool = None if spool is None else Path(spool)
         self._server_copies = server_copies
         self._tags = expiry_tags

@@ -56,13 +56,14 @@ class Pieces(io.RawIOBase):
         return self._place
 
     def read(self, size: int = -1) -> bytes:
-        """Up to `size` bytes, less at the end of a piece; all that is left for -1."""
+        """Up to `size` bytes, less at the end of a piece and never more than a block; all that is left for -1."""
         if size < 0:
             return b"".join(iter(lambda: self.read(_BLOCK), b""))
         if self._turn == len(self._pieces) or not size:
             return b""
         piece = self._pieces[self._turn]
-        found = bytes(piece[self._within : self._within + size])
+        # Of larger blocks the allocator keeps a megabyte or two for every thread that sends parts.
+        found = bytes(piece[self._within : self._within + min(size, _BLOCK)])
         self._within += len(found)
         self._place += len(found)
         if self._within == len(piece):

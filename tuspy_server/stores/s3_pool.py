@@ -94,10 +94,15 @@ class Flight:
         self._flying = 0
         self.failure: Exception | None = None
 
-    def launch(self, size: int, task: Callable[[], None]) -> None:
-        """Start `task` once there is room for it; nothing after a failure."""
+    def wait_for_room(self) -> None:
+        """Return once another part may start."""
         with self._change:
             self._change.wait_for(lambda: self._flying < self._most)
+
+    def launch(self, size: int, task: Callable[[], None]) -> None:
+        """Start `task` once there is room for it; nothing after a failure."""
+        self.wait_for_room()
+        with self._change:
             if self.failure is not None:
                 return
             self._flying += 1

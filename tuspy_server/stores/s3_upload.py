@@ -25,7 +25,7 @@ _STALE: Final = 16
 class Target:
     """One multipart upload: where its object will be (`key`), where its side objects are (`folder`), its plan.
 
-    `memory` bounds the bytes of its full parts, unless two are larger.
+    `memory` bounds the bytes of its full parts, unless one is larger.
     """
 
     bucket: Bucket
@@ -40,8 +40,7 @@ class Target:
     side_arguments: dict[str, str]
 
     def flight(self) -> Flight:
-        # One part less is under way than may be held: the next one is full when it begins to wait.
-        return Flight(self.pool, max(1, min(self.pool.threads, self.memory // self.plan.base - 1)))
+        return Flight(self.pool, max(1, min(self.pool.threads, self.memory // self.plan.base)))
 
     def upload_part(self, number: int, body: Any, size: int) -> Part:
         """Store one part. Raises UploadGone once the multipart upload is no more."""
@@ -129,6 +128,8 @@ class S3Writer:
 
     def _begin(self) -> Buffer:
         target = self.target
+        # Waited for here and not with a full part in hand: meanwhile the engine gathers the bytes of the next one.
+        self._flight.wait_for_room()
         self._room = target.plan.full_size(self._number, self._start, target.length)
         tail = target.get_tail(self._view.tail) if self._has_old_tail and self._view.tail else b""
         buffer = new_buffer(target.spool)
