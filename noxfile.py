@@ -183,6 +183,12 @@ def campaign_race(session: nox.Session) -> None:
     _campaign(session, "tests/faults/test_race.py", TUSPY_RACE_ROUNDS="2000")
 
 
+@nox.session(name="campaign_two_nodes")
+def campaign_two_nodes(session: nox.Session) -> None:
+    """200 uploads through two commands and a proxy that cuts connections; TUSPY_TWO_NODES_SEED chooses others."""
+    _campaign(session, "tests/interop/test_two_nodes.py", TUSPY_TWO_NODES="200")
+
+
 @nox.session
 def wheel(session: nox.Session) -> None:
     """Build the wheel, install it where nothing else is, and use it."""
