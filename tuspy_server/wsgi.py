@@ -117,7 +117,7 @@ class WSGIApp(Watched):
                 run_sync(self._runtime.drop(reply.download.rest))
                 return cast(Iterable[bytes], wrapper(open(path, "rb"), LARGEST_READ))
             pieces = self._pieces(reply.download)
-        return _Answer(pieces, reply)
+        return _Answer(pieces, reply, self._runtime)
 
     def _pieces(self, download: Download) -> Iterator[bytes]:
         piece: bytes | None = download.first
@@ -132,9 +132,10 @@ class WSGIApp(Watched):
 class _Answer:
     """A response's body, which tells the engine when it was sent, or could not be."""
 
-    def __init__(self, pieces: Iterator[bytes], reply: Reply) -> None:
+    def __init__(self, pieces: Iterator[bytes], reply: Reply, runtime: Runtime) -> None:
         self._pieces = pieces
         self._reply = reply
+        self._runtime = runtime
         self._closed = False
 
     def __iter__(self) -> Iterator[bytes]:
@@ -148,7 +149,7 @@ class _Answer:
             self._pieces.close()  # type: ignore[attr-defined]  # always a generator
         finally:
             if self._reply.after is not None:
-                run_sync(self._reply.after())
+                run_sync(self._reply.after(self._runtime))
 
 
 class StreamBody:

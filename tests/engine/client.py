@@ -147,7 +147,7 @@ class EngineClient:
     async def _carry_out(self, request: Request, body: Body, runtime: Runtime) -> Reply:
         reply = await self.engine.carry_out(self.engine.begin(request), body, runtime, self._inform)
         if reply.after is not None and not self.crash_after_answer:
-            await reply.after()
+            await reply.after(runtime)
         if reply.download is not None:
             self.downloaded = reply.download.first
             while (piece := await runtime.next_piece(reply.download.rest)) is not None:

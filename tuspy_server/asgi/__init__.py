@@ -4,8 +4,8 @@ A body is read by a task of its own, which alone calls `receive()` and is never 
 cancelled `receive()` may lose a message. It gathers up to `BATCH` bytes and then waits, so memory stays bounded
 and the client feels it; the engine takes a batch when it is full, old enough, or the last.
 
-A small request to blocking members runs as a whole in one worker thread (`run_sync`), or right on the loop while
-the store has lately been fast (`Gauge`).
+A small request to blocking members runs as a whole in one worker thread (`run_sync`), or right on the loop if it is
+brief, however large the upload (`Effort`), and the store has lately been fast (`Gauge`).
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from tuspy_server.models import Headers, Request
 from tuspy_server.observability.observer import Observer
 from tuspy_server.observability.watched import Watched
 from tuspy_server.protocol.resolve import below_root
+from tuspy_server.protocol.rules import Effort
 from tuspy_server.runtime import Runtime
 from tuspy_server.servers.spooling import Adviser
 
@@ -129,10 +130,11 @@ class ASGIApp(Watched):
 
     async def _run_small(self, begun: Begun, body: Buffered) -> Reply:
         """A request that is wholly in memory: in one go if every member blocks, on the loop otherwise."""
-        if self.engine.is_blocking:
+        effort = self.engine.effort(begun)
+        if self.engine.is_blocking and effort is not Effort.COPYING:
             chunks = body.peek()
             try:
-                if self._gauge.is_fast and self.composer.is_local:
+                if effort is Effort.BRIEF and self._gauge.is_fast and self.composer.is_local:
                     return self._gauge.run(partial(self._run_inline, begun, body))
                 lane = Lane.BODY if chunks else Lane.CONTROL
                 with anyio.CancelScope(shield=True):
@@ -151,7 +153,7 @@ class ASGIApp(Watched):
         finally:
             if reply.after is not None:
                 with anyio.CancelScope(shield=True):
-                    await reply.after()
+                    await reply.after(self._runtime)
 
 
 def _request(scope: Scope, receive: Receive) -> Request:

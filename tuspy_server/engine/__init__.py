@@ -25,7 +25,7 @@ from tuspy_server.engine.steps import Steps
 from tuspy_server.errors import MethodNotAllowed, RejectUpload, StopUpload, TusError, UploadFailed, UploadNotFound
 from tuspy_server.hooks.events import Hooks
 from tuspy_server.models import Headers, Kind, Request, Response
-from tuspy_server.protocol import fields
+from tuspy_server.protocol import fields, rules
 from tuspy_server.protocol.cors import cors_headers
 from tuspy_server.protocol.dialect import Call, Capabilities, Dialect, Refusal, allowed_methods
 from tuspy_server.protocol.dialects import choose
@@ -73,6 +73,7 @@ class Engine(Steps):
         asks = config.principal is not None or callable(config.max_size)
         self.is_blocking = not hooks and not asks and composer.is_blocking
         """Whether a small request can run in one thread to its end: no code of the app's, no async member."""
+        self._store_finishes = composer.finishes
 
     def begin(self, request: Request, *, raw_path: str | None = None) -> Begun:
         """Route the request and read its intent. Pure; never raises."""
@@ -97,6 +98,10 @@ class Engine(Steps):
         except TusError as exc:
             return Begun(call=call, dialect=dialect, headers=headers, error=exc)
         return Begun(call=call, dialect=dialect, headers=headers, intent=intent)
+
+    def effort(self, begun: Begun) -> rules.Effort:
+        """How long the work on it may take, if its body is small."""
+        return rules.effort(begun.intent, finishes=self._store_finishes)
 
     async def carry_out(self, begun: Begun, body: Body, runtime: Runtime, interim: Interim | None = None) -> Reply:
         """Do what was asked and say so. Raises WouldWait where the runtime may not wait, and nothing else."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from tuspy_server.engine.body import Body
 from tuspy_server.engine.concatenating import assemble_waiting
@@ -15,6 +17,9 @@ from tuspy_server.errors import BodyTooLarge, TusError
 from tuspy_server.models import Response, UploadInfo
 from tuspy_server.protocol import rules
 from tuspy_server.protocol.intents import Append
+
+if TYPE_CHECKING:
+    from tuspy_server.runtime import Runtime
 
 log = logging.getLogger("tuspy_server")
 
@@ -80,10 +85,10 @@ def _waiting(steps: Steps, exchange: Exchange, info: UploadInfo) -> After | None
     if not info.finals or not rules.is_complete(info):
         return None
 
-    async def after() -> None:
+    async def after(runtime: Runtime) -> None:
         for final_id in info.finals:
             try:
-                await assemble_waiting(exchange, final_id, steps.backoff)
+                await assemble_waiting(replace(exchange, runtime=runtime), final_id, steps.backoff)
             except TusError as exc:  # the next HEAD on the final tries again
                 log.warning("assembling a final upload failed: %s", exc.code)
 

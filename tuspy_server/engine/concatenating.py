@@ -133,7 +133,7 @@ async def assemble_waiting(exchange: Exchange, final_id: str, backoff: Backoff) 
             info = await assemble(exchange, info, await _living(exchange, info), held, backoff)
             after = deliver(exchange, info, held)
             if after is not None:
-                await after()
+                await after(exchange.runtime)
 
 
 async def _living(exchange: Exchange, info: UploadInfo) -> list[UploadInfo]:

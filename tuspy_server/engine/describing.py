@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from tuspy_server.engine.concatenating import assemble, parts_of
 from tuspy_server.engine.downloading import open_download
 from tuspy_server.engine.exchange import After, Exchange, Reply
 from tuspy_server.engine.finishing import deliver
 from tuspy_server.engine.hooking import decide, inform
-from tuspy_server.engine.locking import Locked
+from tuspy_server.engine.locking import Locked, WouldWait
 from tuspy_server.engine.steps import Steps
 from tuspy_server.errors import UploadLocked
 from tuspy_server.models import Headers, Response, UploadInfo
@@ -17,6 +18,9 @@ from tuspy_server.protocol import draft, rules, tus1
 from tuspy_server.protocol.download import plan_download
 from tuspy_server.protocol.intents import Describe, Fetch, Terminate
 from tuspy_server.protocol.merge import merge
+
+if TYPE_CHECKING:
+    from tuspy_server.runtime import Runtime
 
 
 async def describe(steps: Steps, exchange: Exchange, intent: Describe) -> Reply:
@@ -30,7 +34,12 @@ async def describe(steps: Steps, exchange: Exchange, intent: Describe) -> Reply:
 
 
 async def _look_closely(steps: Steps, exchange: Exchange, info: UploadInfo) -> tuple[UploadInfo, After | None]:
-    """Under the lock: ends a running append, so that the offset stands, and takes up what was left undone."""
+    """Under the lock: ends a running append, so that the offset stands, and takes up what was left undone.
+
+    That may take long: raises WouldWait where there is something and the runtime may not wait.
+    """
+    if not exchange.runtime.may_wait and (rules.is_unassembled(info) or rules.is_finishing(info) or info.undelivered):
+        raise WouldWait
     try:
         async with _closely_locked(steps, exchange, info) as held:
             info = await steps.load(exchange, info.id)
@@ -58,8 +67,8 @@ async def terminate(steps: Steps, exchange: Exchange, intent: Terminate) -> Repl
         info, response = await decide(exchange, "pre_terminate", info)
         await steps.remove(exchange, info, held)
 
-    async def after() -> None:
-        await inform(exchange, "post_terminate", info)
+    async def after(runtime: Runtime) -> None:
+        await inform(replace(exchange, runtime=runtime), "post_terminate", info)
 
     is_told = steps.hooks.of("post_terminate") or exchange.runtime.observer is not None
     terminated = exchange.dialect.terminated(exchange.call)
@@ -73,7 +82,7 @@ async def fetch(steps: Steps, exchange: Exchange, intent: Fetch) -> Reply:
     if not rules.is_complete(info) and info.protocol == rules.RUFH:  # there a GET asks for the offset, as HEAD does
         info, after = await _look_closely(steps, exchange, info)
     if after is not None:  # it holds the lock, and a range that cannot be satisfied would leave it behind
-        await after()
+        await after(exchange.runtime)
     described = exchange.dialect.described(exchange.call, info, exchange.runtime.now())
     if not rules.is_complete(info):
         return Reply(response=replace(described, status=204))

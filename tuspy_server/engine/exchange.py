@@ -20,13 +20,14 @@ from tuspy_server.protocol.rules import delivery_id
 if TYPE_CHECKING:
     from tuspy_server.runtime import Runtime
 
-After = Callable[[], Coroutine[Any, Any, None]]
+After = Callable[["Runtime"], Coroutine[Any, Any, None]]
 Interim = Callable[[Headers], Awaitable[None]]
 
 
 @dataclass(slots=True, kw_only=True)
 class Reply:
-    """An answer. `after` must be awaited once it was sent, or could not be; it holds the lock until then."""
+    """An answer. `after` must be awaited once it was sent, or could not be; it holds the lock until then, and may take
+    long: the runtime it is given says where."""
 
     response: Response
     download: Download | None = None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import replace
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from tuspy_server.engine.digesting import verify_whole, with_wanted_digest
 from tuspy_server.engine.exchange import After, Exchange
@@ -18,6 +19,9 @@ from tuspy_server.engine.locking import Locked
 from tuspy_server.errors import RejectUpload, StoreError, SyncFailed, TusError, UploadLocked
 from tuspy_server.models import Kind, Response, State, StoredResponse, UploadInfo, changed
 from tuspy_server.protocol import rules
+
+if TYPE_CHECKING:
+    from tuspy_server.runtime import Runtime
 
 LONGEST_BACKOFF = 60.0
 LARGEST_KEPT_ANSWER = 64 * 1024  # bytes of fields and body
@@ -128,9 +132,9 @@ def deliver(exchange: Exchange, info: UploadInfo, held: Locked) -> After | None:
         return None
     kept = held.detach()
 
-    async def after() -> None:
+    async def after(runtime: Runtime) -> None:
         async with kept:
-            await _deliver(exchange, info, kept)
+            await _deliver(replace(exchange, runtime=runtime), info, kept)
 
     return after
 

@@ -104,7 +104,7 @@ class Steps:
         info = await self.ended(exchange, info, held)
         after = deliver(exchange, info, held)
         if after is not None:
-            await after()
+            await after(exchange.runtime)
 
     async def bury(self, exchange: Exchange, info: UploadInfo, held: Locked, reason: TusError) -> None:
         """End an upload that must never be resumed: removed, or failed for good where the store removes nothing."""

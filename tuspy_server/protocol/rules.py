@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import Enum
 
 from tuspy_server.config import Config
 from tuspy_server.errors import (
@@ -27,10 +28,31 @@ from tuspy_server.errors import (
 )
 from tuspy_server.models import Kind, Limits, State, UploadInfo
 from tuspy_server.protocol.checksums import hasher, matches
-from tuspy_server.protocol.intents import Append, Create
+from tuspy_server.protocol.intents import Append, Create, Intent, Terminate
 
 TUS = "tus/1.0.0"
 RUFH = "rufh"
+LARGEST_BRIEF = 1 << 20  # bytes of an upload that is made durable, or hashed, while a loop waits
+
+
+class Effort(Enum):
+    """How long the work on a small request may take, once nothing has to be waited for."""
+
+    BRIEF = "as long as a small file takes: an event loop may do it"
+    LONG = "as long as a large upload takes to be made durable or removed: in a thread"
+    COPYING = "as long as a large upload takes to be copied: in a thread for bodies"
+
+
+def effort(intent: Intent | None, *, finishes: bool) -> Effort:
+    """What a request asks for; None is a refusal. `finishes` says whether the store has something to do at an end."""
+    if isinstance(intent, Create) and intent.kind is Kind.FINAL:
+        return Effort.COPYING
+    if isinstance(intent, Terminate):
+        return Effort.LONG
+    if isinstance(intent, Append) and (finishes or intent.complete):
+        end = intent.offset + (intent.content.size or 0)
+        return Effort.BRIEF if end <= LARGEST_BRIEF else Effort.LONG
+    return Effort.BRIEF
 
 
 def ends_by_length(info: UploadInfo) -> bool:
