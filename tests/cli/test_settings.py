@@ -156,6 +156,7 @@ def test_every_flag_is_an_environment_variable(monkeypatch: pytest.MonkeyPatch) 
         (["--base-url", "files"], "--base-url 'files' is not an absolute"),
         (["--hooks-timeout", "0"], "--hooks-timeout must be longer than 0"),
         (["--lock-lease", "0.5"], "--lock-lease must be at least 1s"),
+        (["--azure-storage", "a", "--lock-lease", "5s"], "--lock-lease: Azure grants 15s to 60s"),
     ],
 )
 def test_flags_that_contradict_get_one_sentence(arguments: list[str], words: str, tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ def check_storage(settings: Settings) -> None:
         raise SettingsError("--locker memory sees one process only: choose another, or --workers 1")
     if settings.locks.lock_lease < 1:
         raise SettingsError("--lock-lease must be at least 1s")
+    if settings.azure.azure_storage and settings.locks.locker == "auto" and not 15 <= settings.locks.lock_lease <= 60:
+        raise SettingsError("--lock-lease: Azure grants 15s to 60s")
     names = {"--s3-bucket": settings.s3.s3_bucket, "--gcs-bucket": settings.gcs.gcs_bucket}
     names["--azure-storage"] = settings.azure.azure_storage
     chosen = [name for name, value in names.items() if value]
@@ -123,7 +125,7 @@ _EXTRAS = {
     "unix": "redis",
     "postgresql": "postgres",
     "postgres": "postgres",
-    "dynamodb": "s3",
+    "dynamodb": "dynamodb",
 }
 
 
