@@ -109,6 +109,13 @@ def test_key_follows_template_or_callable() -> None:
     assert store.create(UploadInfo(id="a", length=1, metadata={"filename": "ü b"})).storage["key"].endswith("/ü b")
 
 
+@pytest.mark.parametrize(("prefix", "before"), [("", ""), ("a", "a/"), ("a/", "a/"), ("a/b", "a/b/")])
+def test_prefix_is_a_folder_with_or_without_its_slash(prefix: str, before: str) -> None:
+    store = S3Store(Bucket(servers.BUCKET), prefix=prefix)
+    assert store.keys.object(UploadInfo(id="x", length=1)) == f"{before}x"
+    assert store.keys.record("x") == f"{before}.tus/x/info"
+
+
 @pytest.mark.parametrize("key", ["", "x" * 1025])
 def test_unusable_key_is_refused(key: str) -> None:
     store = S3Store(Bucket(servers.BUCKET, client=servers.moto().client()), key=lambda _: key)

@@ -39,7 +39,7 @@ class S3Store:
 
     - `bucket`: a bucket's name, with `client` or `endpoint_url`, `region`, `addressing` and `accelerate` if
       boto3's own configuration does not say it all; or a `Bucket`.
-    - `prefix`: before every key, as it stands. `side_prefix`: before records and side objects, by default
+    - `prefix`: before every key, with "/" between. `side_prefix`: before records and side objects, by default
       `prefix` and ".tus/".
     - `key`: the finished object's key behind the prefix, a template with `{id}` and `{created:%Y/%m/%d}`, or a
       callable of the record. A hook may preset `storage["key"]`, which is taken without the prefix.
@@ -95,7 +95,8 @@ class S3Store:
                 connections=concurrency + 32,
             )
         self.bucket = bucket
-        self.keys = Keys(prefix, prefix + ".tus/" if side_prefix is None else side_prefix, key)
+        prefix = _folder(prefix)
+        self.keys = Keys(prefix, prefix + ".tus/" if side_prefix is None else _folder(side_prefix), key)
         self._arguments = arguments
         self._limits = limits or PartLimits()
         self._memory_per_upload = memory_per_upload or concurrency * self._limits.part_size
@@ -318,6 +319,10 @@ class S3Store:
         if made is None or made.size != part.length:
             raise StoreFailed("a partial upload vanished or is short")
         return Source(self._key(part), made.size, made.etag)
+
+
+def _folder(prefix: str) -> str:
+    return f"{prefix}/" if prefix and not prefix.endswith("/") else prefix
 
 
 def _token(seen: View, fence: int | None) -> tuple[int, int]:
