@@ -24,7 +24,8 @@ class Writer(Protocol):
 
     Optional: `flush() -> int` makes what was written durable and returns that offset, so that it can be announced
     while the body is on its way. Optional pair for kernel moves: `fileno() -> int`, and `moved(size, /) -> None`
-    for bytes that the kernel put at the file's end; without both the normal path is used."""
+    for bytes that the kernel put at the file's end; without both the normal path is used. Optional: `abandon() -> None`
+    lets go of what it holds, and writes nothing: called instead of `close` once the lock was lost."""
 
     @abstractmethod
     def write(self, chunks: Sequence[bytes], /) -> MaybeAwaitable[None]:

@@ -33,6 +33,12 @@ class FlushingWriter(Protocol):
     def flush(self) -> int: ...
 
 
+class HoldingWriter(Protocol):
+    """The optional `abandon` of a Writer."""
+
+    def abandon(self) -> None: ...
+
+
 class KernelWriter(Protocol):
     """The optional pair of a Writer."""
 
@@ -132,6 +138,11 @@ class Runtime:
 
     def discard(self, writer: StagedWriter) -> Coming[None]:
         return self.caller.call(Lane.BODY, writer.discard)
+
+    async def abandon(self, writer: Writer) -> None:
+        """Let go of what a writer holds and write nothing; left to its end where it has no `abandon`."""
+        if hasattr(writer, "abandon"):
+            await self.caller.call(Lane.BODY, cast(HoldingWriter, writer).abandon)
 
     async def expired(self) -> list[UploadInfo]:
         """What the store lists as expired by now; nothing for a store that cannot."""

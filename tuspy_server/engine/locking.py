@@ -42,8 +42,13 @@ class Locked:
 
     def check(self) -> None:
         """Raise LockLost once any of the locks was lost: nothing may be written, closed or updated then."""
-        if not all(lock.alive for lock in self._locks):
+        if self.lost:
             raise LockLost
+
+    @property
+    def lost(self) -> bool:
+        """Whether any of the locks was lost."""
+        return not all(lock.alive for lock in self._locks)
 
     async def __aenter__(self) -> Locked:
         deadline = self._runtime.monotonic() + self._timeout

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
 from tuspy_server.engine.body import movable
@@ -29,15 +29,27 @@ async def receive(
     Raises LockLost, after which nothing was written, closed or discarded any more.
     """
     if intent.checksum is None:
-        return await _append(exchange, info, held, intent)
-    return await _append_staged(exchange, info, held, intent, intent.checksum)
+        writer = await exchange.runtime.open(info, held.fence)
+        async with _held_by(exchange, held, writer):
+            return await _append(exchange, info, held, intent, writer)
+    staged = await exchange.runtime.stage(info, held.fence)
+    async with _held_by(exchange, held, staged):
+        return await _append_staged(exchange, info, held, intent, intent.checksum, staged)
+
+
+@contextlib.asynccontextmanager
+async def _held_by(exchange: Exchange, held: Locked, writer: Writer) -> AsyncIterator[None]:
+    """Let go of a writer that may not be closed any more: idle worker threads still refer to it."""
+    try:
+        yield
+    finally:
+        if held.lost:
+            await exchange.runtime.abandon(writer)
 
 
 async def _append(
-    exchange: Exchange, info: UploadInfo, held: Locked, intent: Create | Append
+    exchange: Exchange, info: UploadInfo, held: Locked, intent: Create | Append, writer: Writer
 ) -> tuple[UploadInfo, TusError | None]:
-    runtime = exchange.runtime
-    writer = await runtime.open(info, held.fence)
     poured = _Pour(exchange, info, held, intent, writer)
     try:
         failure = await poured.run()
@@ -64,10 +76,14 @@ async def _close(exchange: Exchange, writer: Writer, held: Locked) -> tuple[int 
 
 
 async def _append_staged(
-    exchange: Exchange, info: UploadInfo, held: Locked, intent: Create | Append, checksum: Checksum
+    exchange: Exchange,
+    info: UploadInfo,
+    held: Locked,
+    intent: Create | Append,
+    checksum: Checksum,
+    writer: StagedWriter,
 ) -> tuple[UploadInfo, TusError | None]:
     runtime = exchange.runtime
-    writer: StagedWriter = await runtime.stage(info, held.fence)
     computed = hasher(checksum.algorithm)
     try:
         failure = await _Pour(exchange, info, held, intent, writer, computed).run()

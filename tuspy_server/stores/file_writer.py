@@ -50,7 +50,7 @@ class FileWriter:
 
     def __del__(self) -> None:
         # a lock that was lost forbids `close`, yet the file must not stay open and locked
-        self._abandon()
+        self.abandon()
 
     def write(self, chunks: Sequence[bytes], /) -> None:
         if self._fd < 0:
@@ -86,7 +86,7 @@ class FileWriter:
         try:
             return self._settle()
         except StoreError:
-            self._abandon()
+            self.abandon()
             raise
 
     def close(self) -> int:
@@ -96,10 +96,16 @@ class FileWriter:
                 self._close()
             except StoreError as exc:
                 self._error = exc
-                self._abandon()
+                self.abandon()
         if self._error is not None:
             raise self._error
         return self._offset
+
+    def abandon(self) -> None:
+        """Unlock and close the file, and write nothing."""
+        if self._fd >= 0:
+            with suppress(OSError):
+                self._release()
 
     def _settle(self) -> int:
         """What the file holds, durable if that is promised."""
@@ -154,11 +160,6 @@ class FileWriter:
         finally:
             self._system.close(fd)
 
-    def _abandon(self) -> None:
-        if self._fd >= 0:
-            with suppress(OSError):
-                self._release()
-
 
 class StagedFileWriter(FileWriter):
     """Appends behind a pin in the record, up to which alone the data file counts until the pin goes."""
@@ -173,7 +174,7 @@ class StagedFileWriter(FileWriter):
         with suppress(OSError, StoreError):
             self._system.truncate(self._fd, self._start)
             self._records.vouch(self._id, self._start)
-        self._abandon()
+        self.abandon()
 
     def _settle(self) -> int:
         size = super()._settle()
