@@ -150,9 +150,11 @@ class DraftServer:
 def _command(name: str, port: int) -> list[str]:
     uvicorn = ["-m", "uvicorn", "--factory", "tests.interop.rufh_app:asgi", "--port", str(port), "--log-level", "error"]
     gunicorn = ["-m", "gunicorn", "--bind", f"127.0.0.1:{port}", "--log-level", "error"]
+    hypercorn = ["-m", "hypercorn", "--bind", f"127.0.0.1:{port}", "--log-level", "error"]
     commands = {
         "asgi": uvicorn,
         "asgi-h11": [*uvicorn, "--http", "h11"],
+        "hypercorn": [*hypercorn, "tests.interop.rufh_app:asgi()"],
         "gunicorn-asgi": [*gunicorn, "-k", "asgi", "tests.interop.rufh_app:asgi()"],
         "wsgi": [*gunicorn, "-k", "gthread", "--threads", "16", "tests.interop.rufh_app:wsgi()"],
     }
@@ -161,7 +163,7 @@ def _command(name: str, port: int) -> list[str]:
 
 @contextmanager
 def draft_server(name: str, directory: Path, **settings: object) -> Iterator[DraftServer]:
-    """uvicorn ("asgi", "asgi-h11") or gunicorn, serving `directory` at /files with these Config settings."""
+    """uvicorn ("asgi", "asgi-h11"), hypercorn or gunicorn, serving `directory` at /files with these Config settings."""
     port = free_port()
     settings = {"directory": str(directory), **settings}
     with serving(_command(name, port), port, directory, {SETTINGS: json.dumps(settings)}) as process:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -71,6 +72,28 @@ def test_a_length_of_the_body_that_is_no_number_is_refused(value: str) -> None:
 def test_two_ways_to_frame_a_body_exclude_each_other() -> None:
     with pytest.raises(InvalidField):
         fields.content(request(content_length="5", transfer_encoding="chunked"))
+
+
+@pytest.mark.parametrize("version", ["2", "2.0", "3"])
+@pytest.mark.parametrize(
+    ("method", "headers", "size"),
+    [
+        ("PATCH", {"upload-complete": "?1"}, None),
+        ("POST", {}, None),
+        ("POST", {"content-length": "0"}, 0),
+        ("PATCH", {"content-length": "7"}, 7),
+        ("GET", {}, 0),
+        ("DELETE", {}, 0),
+        ("POST", {"tus-resumable": "1.0.0"}, 0),
+        ("PATCH", {"tus-resumable": "1.0.0", "content-type": "application/offset+octet-stream"}, None),
+    ],
+)
+def test_content_needs_no_announcement_where_the_protocol_delimits_it(
+    version: str, method: str, headers: dict[str, str], size: int | None
+) -> None:
+    found = Request(method=method, url="", path="", headers=tuple(headers.items()), http_version=version)
+    assert fields.content(found).size == size
+    assert fields.content(replace(found, http_version="1.1")).size == (size or 0)
 
 
 @pytest.mark.parametrize(

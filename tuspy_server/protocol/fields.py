@@ -38,10 +38,20 @@ def content(request: Request) -> Content:
     if chunked and length is not None:
         raise InvalidField("Content-Length and Transfer-Encoding exclude each other")
     expects = (request.header("expect") or "").strip(OWS).lower() == "100-continue"
-    if chunked:
+    if chunked or (length is None and _may_be_unframed(request)):
         return Content(size=None, expects_continue=expects)
     size = 0 if length is None or not length.strip(OWS) else integer(length)
     return Content(size=size, expects_continue=expects and size > 0)
+
+
+def _may_be_unframed(request: Request) -> bool:
+    """Whether content may come that no field announces: HTTP/2 and HTTP/3 delimit it by themselves (RFC 9113, 8.1).
+
+    A tus request with content names its type, so that one without stays a creation without content.
+    """
+    if request.http_version.partition(".")[0] not in ("2", "3") or request.method not in ("POST", "PUT", "PATCH"):
+        return False
+    return request.header("tus-resumable") is None or request.header("content-type") is not None
 
 
 def media_type(request: Request) -> str:
