@@ -30,7 +30,10 @@ KEPT_BY: Final = {
         "ledger_app.py::test_g1_a_client_that_goes_at_its_first_patch_finds_its_bytes",
     ],
     "row 1, quirk 2": ["test_s3_losses.py::test_row1_tail_of_an_upload_of_unknown_length_is_part_of_the_object"],
-    "row 2": ["test_s3_losses.py::test_row2_listing_that_lags_behind_completes_nothing"],
+    "row 2": [
+        "test_s3_losses.py::test_row2_listing_that_lags_behind_completes_nothing",
+        "test_s3_losses.py::test_completing_more_or_less_than_the_length_is_refused",
+    ],
     "row 4": [
         "test_s3_losses.py::test_row4_failed_completion_is_made_good_later",
         "test_s3_losses.py::test_row4_completion_whose_answer_was_lost_is_a_completion",
