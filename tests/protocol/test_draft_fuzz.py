@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.protocol.drafts import NOW, PARTIAL, VERSIONS, T, U, call, complete, framed, of, upload
@@ -61,6 +61,8 @@ METHODS = st.sampled_from(["POST", "PUT", "PATCH", "HEAD", "GET", "DELETE"])
 TARGETS = st.sampled_from([T, U, None])
 CONFIG = Config(interim_responses=True)
 
+unhurried = settings(deadline=None)  # a busy machine is no fault of an example
+
 
 def answer(asked: Call) -> None:
     """Read a request and write every answer to it. Header values without line breaks are Response's own check."""
@@ -81,6 +83,7 @@ def answer(asked: Call) -> None:
     dialect.described(asked, info, NOW)
 
 
+@unhurried
 @given(METHODS, TARGETS, HEADERS)
 def test_any_bytes_in_any_field_give_an_intent_or_an_error(
     method: str, target: Target, headers: list[tuple[str, str]]
@@ -100,6 +103,7 @@ def test_any_bytes_in_any_field_give_an_intent_or_an_error(
     )
 
 
+@unhurried
 @given(st.sampled_from(VERSIONS), st.booleans(), st.sampled_from(FIELDS), VALUES, st.sampled_from(["POST", "PATCH"]))
 def test_one_broken_field_of_a_good_request_gives_an_intent_or_an_error(
     version: int, last: bool, field: str, value: str, method: str
@@ -109,6 +113,7 @@ def test_one_broken_field_of_a_good_request_gives_an_intent_or_an_error(
     answer(call(method, T if method == "POST" else U, headers | {field: value}, version=version, config=CONFIG))
 
 
+@unhurried
 @given(
     st.sampled_from(VERSIONS),
     st.booleans(),
@@ -135,6 +140,7 @@ def test_what_a_client_writes_is_what_is_read(
     assert intent.length == (implied if length is None else length)
 
 
+@unhurried
 @given(st.sampled_from(VERSIONS), st.integers(0, 10**15 - 1), st.none() | st.integers(0, 10**15 - 1))
 def test_what_is_answered_can_be_sent_back(version: int, offset: int, length: int | None) -> None:
     info = upload(offset=offset, length=length)
