@@ -148,7 +148,10 @@ def test_an_append_is_read_whole() -> None:
         ({"Upload-Length": "5", "Content-Length": "5", "Content-Type": "text/plain"}, InvalidContentType),
         ({"Upload-Length": "5", "Upload-Concat": "whole"}, InvalidConcat),
         ({"Upload-Concat": "final;"}, InvalidConcat),
-        ({"Upload-Concat": "final;" + " /a" * (MOST_PARTS + 1)}, InvalidConcat),
+        ({"Upload-Concat": "final;/a" + " /a" * MOST_PARTS}, InvalidConcat),
+        ({"Upload-Concat": "final; /a"}, InvalidConcat),
+        ({"Upload-Concat": "final;/a  /b"}, InvalidConcat),
+        ({"Upload-Concat": "final;/a "}, InvalidConcat),
         ({"Upload-Concat": "final;/a", "Upload-Length": "5"}, InvalidField),
         ({"Upload-Concat": "final;/a", "Upload-Defer-Length": "1"}, InvalidField),
         ({"Upload-Concat": "final;/a/b"}, UploadNotFound),
@@ -190,10 +193,10 @@ def test_what_the_server_cannot_do_is_refused_or_ignored_as_it_was_never_announc
 
 
 def test_a_final_lists_its_parts_in_order_by_absolute_or_relative_urls() -> None:
-    intent = tus.read(call("POST", T, {"Upload-Concat": "final;/b http://up.example/a  //x.example/b"}))
+    intent = tus.read(call("POST", T, {"Upload-Concat": "final;/b http://up.example/a //x.example/b"}))
     assert isinstance(intent, Create)
     assert (intent.kind, intent.parts, intent.length) == (Kind.FINAL, ("b", "a", "b"), None)
-    assert intent.raw_concat == "final;/b http://up.example/a  //x.example/b"
+    assert intent.raw_concat == "final;/b http://up.example/a //x.example/b"
 
 
 def test_discovery_announces_what_there_is_and_no_more() -> None:

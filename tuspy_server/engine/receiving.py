@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from tuspy_server.engine.body import movable
@@ -28,23 +28,20 @@ async def receive(
     With a checksum all bytes count or none: an interrupted or mismatching body is discarded.
     Raises LockLost, after which nothing was written, closed or discarded any more.
     """
+    runtime = exchange.runtime
     if intent.checksum is None:
-        writer = await exchange.runtime.open(info, held.fence)
-        async with _held_by(exchange, held, writer):
+        writer = await runtime.open(info, held.fence)
+        try:
             return await _append(exchange, info, held, intent, writer)
-    staged = await exchange.runtime.stage(info, held.fence)
-    async with _held_by(exchange, held, staged):
-        return await _append_staged(exchange, info, held, intent, intent.checksum, staged)
-
-
-@contextlib.asynccontextmanager
-async def _held_by(exchange: Exchange, held: Locked, writer: Writer) -> AsyncIterator[None]:
-    """Let go of a writer that may not be closed any more: idle worker threads still refer to it."""
+        finally:
+            if held.lost:  # it may not be closed any more, and idle worker threads still refer to it
+                await runtime.abandon(writer)
+    staged = await runtime.stage(info, held.fence)
     try:
-        yield
+        return await _append_staged(exchange, info, held, intent, intent.checksum, staged)
     finally:
         if held.lost:
-            await exchange.runtime.abandon(writer)
+            await runtime.abandon(staged)
 
 
 async def _append(

@@ -209,8 +209,9 @@ def _read_concat(call: Call) -> tuple[Kind, str | None, tuple[str, ...]]:
     if raw.strip(fields.OWS) == "partial":
         return Kind.PARTIAL, raw, ()
     scheme, semicolon, urls = raw.partition(";")
-    listed = urls.split()
-    if scheme.strip(fields.OWS) != "final" or not semicolon or not listed or len(listed) > MOST_PARTS:
+    listed = urls.split(" ")
+    # An empty entry is a part whose URL the client did not know: without it the final would be cut, and seem complete.
+    if scheme.strip(fields.OWS) != "final" or not semicolon or not all(listed) or len(listed) > MOST_PARTS:
         raise InvalidConcat
     return Kind.FINAL, raw, tuple(_part_id(url, call) for url in listed)
 
