@@ -216,7 +216,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(name="bench_s3")
 def bench_s3(session: nox.Session) -> None:
-    """An upload through the command into S3, beside boto3's own of the same bytes: speed, memory, stalled neighbours."""
+    """An upload through the command into S3 beside boto3's own: speed, memory, and what stalled neighbours cost."""
     session.install("-e", ".[server,s3]", *_group("test", "back-ends", "interop"))
     session.run("python", "-m", "tests.benchmarks.s3", *session.posargs)
 
