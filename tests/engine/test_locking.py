@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar
 
 import anyio
@@ -11,15 +12,18 @@ import pytest
 
 from tests.engine.client import APPEND, EngineClient, Runner
 from tests.engine.test_checksum import digest
-from tuspy_server import Composer, Config, Hooks, MemoryLocker, MemoryStore
+from tuspy_server import Composer, Config, FileStore, Hooks, MemoryLocker, MemoryStore
 from tuspy_server.callers import InlineCaller, LoopCaller, run_sync
 from tuspy_server.engine import Buffered, WouldWait
 from tuspy_server.errors import TusError
 from tuspy_server.interfaces import Lock
 from tuspy_server.models import Request, UploadInfo
 from tuspy_server.runtime import Runtime
+from tuspy_server.stores.file_writer import FileWriter, StagedFileWriter
+from tuspy_server.stores.limited import LimitedStore
 from tuspy_server.stores.memory import MemoryStagedWriter, MemoryWriter
 
+F = TypeVar("F", FileWriter, StagedFileWriter)
 W = TypeVar("W", MemoryWriter, MemoryStagedWriter)
 
 
@@ -146,6 +150,35 @@ def test_after_a_lost_lock_nothing_is_written(runner: Runner, how: str, checksum
     assert locker.last is not None
     assert locker.last.released == 1
     assert store.get(upload).offset in ((0,) if checksum else (0, 3))
+
+
+class Keeping(FileStore):
+    """Somebody refers to its writers for ever, as an idle worker thread may."""
+
+    def open(self, info: UploadInfo, /, *, fence: int | None) -> FileWriter:
+        return self._kept(super().open(info, fence=fence))
+
+    def stage(self, info: UploadInfo, /, *, fence: int | None) -> StagedFileWriter:
+        return self._kept(super().stage(info, fence=fence))
+
+    def _kept(self, writer: F) -> F:
+        vars(self).setdefault("writers", []).append(writer)
+        return writer
+
+
+@pytest.mark.parametrize("limited", [False, True], ids=["plain store", "limited store"])
+@pytest.mark.parametrize("checksum", [False, True], ids=["plain", "checksummed"])
+def test_after_a_lost_lock_the_next_owner_can_append(
+    runner: Runner, limited: bool, checksum: bool, tmp_path: Path
+) -> None:
+    store, locker = Keeping(tmp_path), LosingLocker()
+    client = EngineClient(Composer(LimitedStore(store, 1 << 20) if limited else store, locker), runner=runner)
+    upload = client.create(None).id
+    headers = {**APPEND, "Upload-Offset": "0"}
+    if checksum:
+        headers["Upload-Checksum"] = digest("crc32", b"hello")
+    assert client.request("PATCH", upload, headers, Script(b"hel", locker.lose, b"lo")).status == 500
+    assert client.append(upload, store.get(upload).offset, b"more").status == 204
 
 
 class PausedInClose(MemoryStore):

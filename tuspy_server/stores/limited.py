@@ -153,6 +153,9 @@ class LimitedWriter:
             method = getattr(writer, name, None)
             if callable(method):
                 setattr(self, name, _in_colour_of(method, getattr(self, "_" + name)))
+        for name in ("flush", "abandon"):  # no more bytes than before
+            if callable(getattr(writer, name, None)):
+                setattr(self, name, getattr(writer, name))
 
     def write(self, chunks: Sequence[bytes], /) -> MaybeAwaitable[None]:
         raise NotImplementedError
