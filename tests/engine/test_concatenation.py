@@ -142,6 +142,27 @@ def test_head_on_a_waiting_final_assembles_it(client: EngineClient) -> None:
     assert client.get(final).body == b"world"
 
 
+@pytest.mark.parametrize("is_finished", [False, True])
+def test_head_on_a_part_assembles_the_final_that_a_crash_left(runner: Runner, is_finished: bool) -> None:
+    told: list[str] = []
+    client = EngineClient(hooks=Hooks(post_finish=lambda event: told.append(event.upload.id)), runner=runner)
+    part = client.create(5, upload_concat="partial").id
+    final = client.final([part]).id
+    if is_finished:
+        client.crash_after_answer = True
+        client.append(part, 0, b"hello")
+        client.crash_after_answer = False
+    else:
+        store = client.composer.store
+        assert isinstance(store, MemoryStore)
+        writer = store.open(store.get(part), fence=None)
+        writer.write([b"hello"])
+        writer.close()
+    assert told == []
+    assert client.head(part).offset == 5
+    assert told == [final]
+
+
 def test_the_length_of_a_waiting_final_appears_when_it_can_be_computed(client: EngineClient) -> None:
     b = client.create(upload_concat="partial").id
     final = client.final([b]).id

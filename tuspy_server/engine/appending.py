@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from tuspy_server.engine.body import Body
-from tuspy_server.engine.concatenating import assemble_waiting
-from tuspy_server.engine.exchange import After, Exchange, Reply
+from tuspy_server.engine.concatenating import assembling
+from tuspy_server.engine.exchange import Exchange, Reply
 from tuspy_server.engine.finishing import deliver
 from tuspy_server.engine.locking import Locked
 from tuspy_server.engine.receiving import receive
@@ -17,9 +15,6 @@ from tuspy_server.errors import BodyTooLarge, TusError
 from tuspy_server.models import Response, UploadInfo
 from tuspy_server.protocol import rules
 from tuspy_server.protocol.intents import Append
-
-if TYPE_CHECKING:
-    from tuspy_server.runtime import Runtime
 
 log = logging.getLogger("tuspy_server")
 
@@ -50,7 +45,7 @@ async def append(steps: Steps, exchange: Exchange, intent: Append) -> Reply:
         if failure is not None:
             raise failure
         after = deliver(exchange, info, held)
-    return Reply(response=_answer(exchange, info), after=after or _waiting(steps, exchange, info))
+    return Reply(response=_answer(exchange, info), after=after or assembling(steps, exchange, info))
 
 
 def _answer(exchange: Exchange, info: UploadInfo) -> Response:
@@ -78,21 +73,6 @@ async def _invalidate(
         log.warning("an upload got more than its length and was removed")
         await steps.bury(exchange, info, held, failure)
         raise failure
-
-
-def _waiting(steps: Steps, exchange: Exchange, info: UploadInfo) -> After | None:
-    """Assembling the finals that waited for this part, once its own lock is free. A part owes no hook anything."""
-    if not info.finals or not rules.is_complete(info):
-        return None
-
-    async def after(runtime: Runtime) -> None:
-        for final_id in info.finals:
-            try:
-                await assemble_waiting(replace(exchange, runtime=runtime), final_id, steps.backoff)
-            except TusError as exc:  # the next HEAD on the final tries again
-                log.warning("assembling a final upload failed: %s", exc.code)
-
-    return after
 
 
 async def _refuse_content(body: Body) -> None:

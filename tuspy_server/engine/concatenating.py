@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from tuspy_server.engine.creating import new_record
 from tuspy_server.engine.exchange import After, Exchange, Reply
@@ -11,11 +13,16 @@ from tuspy_server.engine.finishing import Backoff, deliver, finish, settled
 from tuspy_server.engine.hooking import decide, inform
 from tuspy_server.engine.locking import Locked
 from tuspy_server.engine.steps import Steps
-from tuspy_server.errors import UploadExists, UploadGone, UploadNotFound
+from tuspy_server.errors import TusError, UploadExists, UploadGone, UploadNotFound
 from tuspy_server.models import State, UploadInfo
 from tuspy_server.protocol import rules
 from tuspy_server.protocol.intents import Create
 from tuspy_server.protocol.merge import merge
+
+if TYPE_CHECKING:
+    from tuspy_server.runtime import Runtime
+
+log = logging.getLogger("tuspy_server")
 
 _MOST_ATTEMPTS = 100  # finals of the same parts and metadata, each terminated before the next was asked for
 
@@ -122,7 +129,22 @@ async def _note_length(exchange: Exchange, info: UploadInfo, parts: Sequence[Upl
     return await exchange.runtime.update(replace(info, length=sum(part.length or 0 for part in parts)))
 
 
-async def assemble_waiting(exchange: Exchange, final_id: str, backoff: Backoff) -> None:
+def assembling(steps: Steps, exchange: Exchange, info: UploadInfo) -> After | None:
+    """Assembling the finals that waited for this part, once its own lock is free. A part owes no hook anything."""
+    if not info.finals or not rules.is_complete(info):
+        return None
+
+    async def after(runtime: Runtime) -> None:
+        for final_id in info.finals:
+            try:
+                await _assemble_waiting(replace(exchange, runtime=runtime), final_id, steps.backoff)
+            except TusError as exc:  # the next HEAD on the final tries again
+                log.warning("assembling a final upload failed: %s", exc.code)
+
+    return after
+
+
+async def _assemble_waiting(exchange: Exchange, final_id: str, backoff: Backoff) -> None:
     """After a part was finished: assemble the final that waits for it, if it was the last one."""
     info = await exchange.runtime.get(final_id)
     async with Locked(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tuspy_server.engine.concatenating import assemble, parts_of
+from tuspy_server.engine.concatenating import assemble, assembling, parts_of
 from tuspy_server.engine.downloading import open_download
 from tuspy_server.engine.exchange import After, Exchange, Reply
 from tuspy_server.engine.finishing import deliver
@@ -30,7 +30,7 @@ async def describe(steps: Steps, exchange: Exchange, intent: Describe) -> Reply:
     if not rules.is_complete(info) or info.undelivered:
         info, after = await _look_closely(steps, exchange, info)
     response = exchange.dialect.described(exchange.call, info, exchange.runtime.now())
-    return Reply(response=response, after=after)
+    return Reply(response=response, after=after or assembling(steps, exchange, info))
 
 
 async def _look_closely(steps: Steps, exchange: Exchange, info: UploadInfo) -> tuple[UploadInfo, After | None]:
