@@ -27,7 +27,8 @@ class DraftUpload:
     """What the client knows of one upload.
 
     `ending` says that a last content was sent whole, `complete` that its answer arrived, and `verified` are the only
-    offsets possible since content with a digest was begun.
+    offsets possible since content with a digest was begun. `cut` says that a request of its was broken off in this
+    life: the server may come to it after a later one.
     """
 
     source: bytes
@@ -36,6 +37,7 @@ class DraftUpload:
     ending: bool = False
     complete: bool = False
     verified: tuple[int, int] | None = None
+    cut: bool = False
 
 
 @dataclass
@@ -85,6 +87,7 @@ class DraftCampaign:
             self._kill_at_some_moment(touched)
         self.zygote.start()
         for upload in touched:
+            upload.cut = False
             if upload.target:
                 self.check(upload)
         self.uploads = [upload for upload in self.uploads if upload.target and not upload.complete][-40:]
@@ -172,8 +175,12 @@ class DraftCampaign:
             return
         upload.ending = upload.ending or last
         answer = self._answer(client.begin("PATCH", upload.target, fields, len(body), body), upload)
-        assert answer.status in (200, 201, 204), answer
         upload.verified = None
+        if upload.cut and answer.status in (409, 423):
+            # The server got to a request that was cut only now: it stored what it had, or this one was interrupted.
+            self.operations["overtaken"] += 1
+            return
+        assert answer.status in (200, 201, 204), answer
         self._heard(client, upload, answer, start + len(body), last)
         self.operations["verified" if "Content-Digest" in fields else "appended"] += 1
 
@@ -181,6 +188,7 @@ class DraftCampaign:
         """Break off in the last content, of which any prefix may stay and none completes."""
         if upload.verified is not None:
             upload.verified = (upload.told, upload.told)
+        upload.cut = True
         sent = body[: self.rng.randrange(1, len(body))]
         client.begin("PATCH", upload.target, fields, len(body), sent).finish()
         self._ask(client, upload)

@@ -48,5 +48,6 @@ def test_no_kill_takes_back_what_a_draft_was_told(tmp_path: Path) -> None:
         zygote.close()
     print(f"drafts: {dict(campaign.operations)}")
     if DRAFT_LIVES >= 100:  # a short campaign may end before each was drawn
-        assert set(campaign.operations) == {"created", "appended", "verified", "cut", "interim", "told", "replayed"}
+        drawn = set(campaign.operations) - {"overtaken"}  # by a request that was cut, on a busy machine
+        assert drawn == {"created", "appended", "verified", "cut", "interim", "told", "replayed"}
     assert campaign.operations["told"] == DRAFT_LIVES // TOLD_EVERY * TOLD_AT_ONCE
