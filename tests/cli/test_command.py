@@ -243,7 +243,9 @@ def test_a_later_head_of_a_connection_is_bounded_in_time_and_a_pause_before_it_i
     with Served(tmp_path, "--network-timeout", "300ms") as served, served.connect() as client:
         for _ in range(2):
             client.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
-            assert client.recv(4096).startswith(b"HTTP/1.1 200 ")
+            answer = b""
+            while not answer.endswith(b"ok\n"):
+                answer += client.recv(4096)
             time.sleep(0.4)  # longer than a head may take
         client.sendall(b"GET / HTTP/1.1\r\nX-Slow: ")
         assert client.recv(1) == b""
