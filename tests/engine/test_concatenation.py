@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from tests.engine.client import APPEND, EngineClient, Runner
+from tests.engine.test_locking import Script
 from tuspy_server import Config, HookEvent, HookResult, Hooks, MemoryStore
 from tuspy_server.errors import StoreFailed, StoreUnavailable
 from tuspy_server.models import UploadInfo
@@ -140,6 +141,22 @@ def test_head_on_a_waiting_final_assembles_it(client: EngineClient) -> None:
     client.crash_after_answer = False
     assert client.head(final).offset == 5
     assert client.get(final).body == b"world"
+
+
+def test_the_end_of_one_part_does_not_interrupt_another() -> None:
+    client = EngineClient()
+    one, other = (client.create(5, upload_concat="partial").id for _ in range(2))
+    final = client.final([one, other]).id
+    ended: list[int] = []
+
+    def end_one() -> None:
+        ended.append(client.append(one, 0, b"hello").status)
+        ended.append(client.head(one).status)
+
+    body = Script(b"wo", end_one, b"rld")
+    assert client.request("PATCH", other, {**APPEND, "Upload-Offset": "0"}, body).status == 204
+    assert ended == [204, 200]
+    assert client.get(final).body == b"helloworld"
 
 
 @pytest.mark.parametrize("is_finished", [False, True])

@@ -145,8 +145,13 @@ def assembling(steps: Steps, exchange: Exchange, info: UploadInfo) -> After | No
 
 
 async def _assemble_waiting(exchange: Exchange, final_id: str, backoff: Backoff) -> None:
-    """After a part was finished: assemble the final that waits for it, if it was the last one."""
+    """After a part was finished: assemble the final that waits for it, if it was the last one.
+
+    Looked at without locks first: to ask for theirs would interrupt the parts that are still being uploaded.
+    """
     info = await exchange.runtime.get(final_id)
+    if not rules.is_unassembled(info) or not all(map(rules.is_complete, await parts_of(exchange, info.parts))):
+        return
     async with Locked(
         exchange.runtime, (final_id, *info.parts), exchange.body, exchange.config.acquire_lock_timeout
     ) as held:

@@ -101,8 +101,8 @@ class Flight:
 
     def launch(self, size: int, task: Callable[[], None]) -> None:
         """Start `task` once there is room for it; nothing after a failure."""
-        self.wait_for_room()
         with self._change:
+            self.wait_for_room()
             if self.failure is not None:
                 return
             self._flying += 1
