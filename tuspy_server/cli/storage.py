@@ -115,8 +115,7 @@ def _make_locker(locks: Locks, store: DataStore) -> Locker | Auto:
             return _service_locker(service, wanted, locks.lock_lease)
     if isinstance(store, FileStore):
         return AUTO
-    with extra("--lock-lease", "server"):
-        return default_locker(store, lease=locks.lock_lease)
+    return default_locker(store, lease=locks.lock_lease)
 
 
 _EXTRAS = {
