@@ -143,6 +143,18 @@ def test_head_on_a_waiting_final_assembles_it(client: EngineClient) -> None:
     assert client.get(final).body == b"world"
 
 
+def test_a_final_that_could_not_be_assembled_is_tried_again_by_a_look_at_its_part(
+    runner: Runner, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = EngineClient(FailingConcat(StoreUnavailable()), runner=runner)
+    part = client.create(5, upload_concat="partial").id
+    final = client.final([part]).id
+    assert client.append(part, 0, b"hello").status == 204
+    assert "assembling a final upload failed" in caplog.text
+    assert client.head(part).status == 200
+    assert client.get(final).body == b"hello"
+
+
 def test_the_end_of_one_part_does_not_interrupt_another() -> None:
     client = EngineClient()
     one, other = (client.create(5, upload_concat="partial").id for _ in range(2))

@@ -157,15 +157,7 @@ async def _assemble_waiting(exchange: Exchange, final_id: str, backoff: Backoff)
     ) as held:
         info = await exchange.runtime.get(final_id)
         if rules.is_unassembled(info) and not rules.is_expired(info, exchange.runtime.now()):
-            info = await assemble(exchange, info, await _living(exchange, info), held, backoff)
+            info = await assemble(exchange, info, await parts_of(exchange, info.parts), held, backoff)
             after = deliver(exchange, info, held)
             if after is not None:
                 await after(exchange.runtime)
-
-
-async def _living(exchange: Exchange, info: UploadInfo) -> list[UploadInfo]:
-    parts = await parts_of(exchange, info.parts)
-    now = exchange.runtime.now()
-    if any(rules.is_expired(part, now) for part in parts):
-        raise UploadGone("a part of this upload has expired")
-    return parts
