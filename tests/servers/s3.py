@@ -1,4 +1,4 @@
-"""S3 servers: moto, with a minimum part size as wanted; SeaweedFS, which enforces S3's own."""
+"""S3 servers: moto, with a minimum part size as wanted; SeaweedFS and Ceph, which enforce S3's own."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import pytest
 from botocore.config import Config  # type: ignore[import-untyped, unused-ignore]
 from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped, unused-ignore]
 
+from tests.servers.ceph import Cluster
 from tests.servers.ports import free_port, free_ports
 from tests.servers.processes import ServerProcess, program
 
@@ -36,11 +37,12 @@ def close_clients() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class S3Server:
-    """An S3 endpoint with one bucket, and the least part size it takes."""
+    """An S3 endpoint with one bucket, the least part size it takes, and whether it keeps If-Match on writes."""
 
     name: str
     url: str
     min_part_size: int
+    conditional_writes: bool = True
 
     def client(self, **config: Any) -> Any:
         """A boto3 client of one's own, so that hooks registered on it disturb nobody."""
@@ -52,11 +54,15 @@ class S3Server:
             "max_pool_connections": 32,
             **config,
         }
-        made = boto3.session.Session(KEY_ID, SECRET).client(
-            "s3", endpoint_url=self.url, region_name="us-east-1", config=Config(**settings)
-        )
+        made = _session().client("s3", endpoint_url=self.url, region_name="us-east-1", config=Config(**settings))
         _open.append(made)
         return made
+
+
+@cache
+def _session() -> Any:
+    """One for all clients: each new one reads boto3's descriptions of S3 again, half a second of work."""
+    return boto3.session.Session(KEY_ID, SECRET)
 
 
 @cache
@@ -92,6 +98,17 @@ def seaweedfs() -> S3Server:
     (process.directory / "s3.json").write_text(json.dumps({"identities": [identity]}))
     process.wait_until_accepting()
     server = S3Server("seaweedfs", f"http://127.0.0.1:{s3}", 5 * 1024 * 1024)
+    _create_bucket(server)
+    return server
+
+
+@cache
+def radosgw() -> S3Server:
+    """Ceph's gateway: 5 MiB parts, pages of 1000 at most, signatures. Skips where it is not installed.
+
+    It takes an ETag in If-Match on writes only without its quotes.
+    """
+    server = S3Server("radosgw", Cluster(KEY_ID, SECRET).url, 5 * 1024 * 1024, conditional_writes=False)
     _create_bucket(server)
     return server
 

@@ -92,8 +92,9 @@ class Upload:
         self._sent = max(self._sent, stop)
         self.tell("sent", self._sent)
         try:
-            for start in range(info.offset, stop, PIECE):
-                writer.write([self.data[start : min(start + PIECE, stop)]])
+            piece = max(PIECE, len(self.data) // 1000)
+            for start in range(info.offset, stop, piece):
+                writer.write([self.data[start : min(start + piece, stop)]])
         finally:
             # The engine closes a writer after a failed write too, and believes what close says.
             self.acknowledged = max(self.acknowledged, writer.close())

@@ -77,6 +77,7 @@ def work(server: servers.S3Server, prefix: str, log: Path, fault: Fault, at: int
 def main(url: str, min_part_size: str, prefix: str, directory: str, fault: str, *turns: str) -> None:
     server = servers.S3Server("given", url, int(min_part_size))
     killed = 0
+    server.client().close()  # the children inherit what it has read
     for turn in range(*map(int, turns)):
         pid = os.fork()
         if not pid:

@@ -20,7 +20,7 @@ def small_store(server: servers.S3Server) -> S3Store:
     """A store of its own prefix whose parts are as small as the server allows, two at once."""
     limits = PartLimits(part_size=2 * server.min_part_size, min_part_size=server.min_part_size)
     bucket = Bucket(servers.BUCKET, client=server.client())
-    return S3Store(bucket, prefix=next(_prefixes), limits=limits, concurrency=2, conditional_writes=True)
+    return S3Store(bucket, prefix=next(_prefixes), limits=limits, concurrency=2)
 
 
 class TestS3StoreOnMoto(testing.StoreSuite):
