@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import secrets
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,6 +14,8 @@ import pytest
 from tuspy_server.composer import Composer
 from tuspy_server.errors import RecordChanged, StoreFull, UploadExists
 from tuspy_server.models import Kind, State, UploadInfo
+from tuspy_server.stores.auditing import Auditor, Lister
+from tuspy_server.stores.file import FileStore
 from tuspy_server.stores.limited import LimitedStore
 from tuspy_server.stores.limited_shares import FileShares
 from tuspy_server.stores.memory import MemoryStore, MemoryWriter
@@ -35,6 +38,13 @@ class TestLimitedStoreInAsync(StoreSuite):
 
 class TestLimitedStoreUnderTrio(TestLimitedStoreInAsync):
     event_loop = "trio"
+
+
+class Bare:
+    """A store without any capability."""
+
+    finishes = False
+    create = get = update = open = finish = MemoryStore.get
 
 
 class Plain:
@@ -131,16 +141,83 @@ def test_vanished_uploads_are_forgotten_when_the_space_is_needed() -> None:
     plain.create(10)
 
 
+def test_few_uploads_are_looked_for_at_a_time() -> None:
+    """A full store with very many uploads must not read all of them for every creation that it refuses."""
+    now, looked = [1000.0], []
+
+    class Watched(MemoryStore):
+        def get(self, upload_id: str, /) -> UploadInfo:
+            looked.append(upload_id)
+            return super().get(upload_id)
+
+    plain = Plain(500, store=Watched(), shares=FileShares(":memory:", clock=lambda: now[0]))
+    infos = [plain.create(1) for _ in range(500)]
+    now[0] += 101
+    for _ in range(2):
+        with pytest.raises(StoreFull):
+            plain.create(1)
+    assert looked == sorted(set(looked), key=looked.index)
+    assert 0 < len(looked) <= 100
+    plain.inner.terminate(next(info for info in infos if info.id not in looked))
+    for _ in range(10):
+        with suppress(StoreFull):
+            plain.create(1)
+    assert len(plain.store.shares.unseen(0, 1000)) == 500
+
+
+def test_uploads_of_before_count_even_beyond_the_limit(tmp_path: Path) -> None:
+    store = FileStore(tmp_path)
+    for length, data in ((4, b"a"), (None, b"abc"), (8, b"")):
+        made = store.create(UploadInfo(id=secrets.token_hex(16), length=length))
+        writer = store.open(made, fence=None)
+        writer.write([data])
+        writer.close()
+    store.terminate(replace(made, state=State.GONE, expires=datetime.now(UTC) + timedelta(hours=1)))
+    limited = LimitedStore(store, 5)
+    assert limited.count() == 2
+    assert limited.shares.used() == 7
+    with pytest.raises(StoreFull):
+        limited.create(UploadInfo(id=secrets.token_hex(16), length=1))
+
+
+def test_counting_is_done_once_unless_asked_for_again(tmp_path: Path) -> None:
+    store, limited = FileStore(tmp_path), LimitedStore(FileStore(tmp_path), 5)
+    assert limited.count() == 0
+    store.create(UploadInfo(id="a" * 32, length=4))
+    assert limited.count() == 0
+    assert limited.count(again=True) == 1
+    assert limited.count(again=True) == 0
+    assert limited.shares.used() == 4
+
+
+def test_what_cannot_be_listed_cannot_be_counted() -> None:
+    with pytest.raises(TypeError, match="Bare cannot list"):
+        LimitedStore(Bare(), 5).count()  # type: ignore[arg-type]
+
+
+def test_wrapper_can_be_listed_and_verified_like_its_store(tmp_path: Path) -> None:
+    limited = LimitedStore(FileStore(tmp_path), 5)
+    assert isinstance(limited, Lister)
+    assert isinstance(limited, Auditor)
+    assert not isinstance(LimitedStore(MemoryStore(), 5), Auditor)
+
+
+def test_the_sum_of_all_shares_follows_every_change() -> None:
+    shares = FileShares(":memory:")
+    for number in range(100):
+        assert shares.adopt(f"u{number}", number)
+    assert not shares.adopt("u7", 1000)
+    shares.reserve("u0", 50, ROOMY)
+    shares.release("u99")
+    assert shares.used() == sum(range(1, 99)) + 50
+
+
 def test_writer_of_a_known_length_is_the_stores_own() -> None:
     plain = Plain(10)
     assert isinstance(plain.store.open(plain.create(4), fence=None), MemoryWriter)
 
 
 def test_wrapper_has_the_capabilities_and_colour_of_its_store() -> None:
-    class Bare:
-        finishes = False
-        create = get = update = open = finish = MemoryStore.get
-
     limited = LimitedStore(Bare(), 1)  # type: ignore[arg-type]
     assert not hasattr(limited, "terminate")
     assert not limited.finishes

@@ -12,12 +12,12 @@ from tuspy_server.cli import checking, operating, verifying
 from tuspy_server.cli.flags import FlagCommand, FlagOption, options
 from tuspy_server.cli.hook_settings import CommandHook, GrpcHook, HookEvents, HttpHook, PluginHook
 from tuspy_server.cli.settings import Settings, Uploads
-from tuspy_server.cli.storage_settings import S3, Azure, Files, Gcs, Locks
+from tuspy_server.cli.storage_settings import S3, Azure, Files, Gcs, Locks, Space
 from tuspy_server.cli.values import DURATION
 
 Make = Callable[[Sequence[click.Parameter], str], click.Command]
 
-_STORAGE = (Files, S3, Gcs, Azure, Locks)
+_STORAGE = (Files, S3, Gcs, Azure, Space, Locks)
 _REMOVAL = (*_STORAGE, Uploads, HookEvents, CommandHook, HttpHook, GrpcHook, PluginHook)
 
 

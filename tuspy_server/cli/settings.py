@@ -10,7 +10,7 @@ import click
 
 from tuspy_server.cli.flags import flag, options, pick
 from tuspy_server.cli.hook_settings import CommandHook, GrpcHook, HookEvents, HttpHook, PluginHook
-from tuspy_server.cli.storage_settings import S3, Azure, Files, Gcs, Locks
+from tuspy_server.cli.storage_settings import S3, Azure, Files, Gcs, Locks, Space
 from tuspy_server.cli.values import BASE_PATH, DURATION, LIST, MODE, NETWORKS, PATH, PATTERN, PRIVATE, SIZE
 
 
@@ -158,6 +158,7 @@ class Settings:
     s3: S3 = field(default_factory=S3)
     gcs: Gcs = field(default_factory=Gcs)
     azure: Azure = field(default_factory=Azure)
+    space: Space = field(default_factory=Space)
     locks: Locks = field(default_factory=Locks)
     hook_events: HookEvents = field(default_factory=HookEvents)
     command_hook: CommandHook = field(default_factory=CommandHook)

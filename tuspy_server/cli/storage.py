@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from urllib.parse import urlsplit
 
 from tuspy_server.cli.errors import SettingsError, extra
@@ -11,6 +13,11 @@ from tuspy_server.composer import AUTO, Auto, Composer, default_locker
 from tuspy_server.interfaces import DataStore, Locker
 from tuspy_server.lockers.memory import MemoryLocker
 from tuspy_server.stores.file import FileStore
+from tuspy_server.stores.limited import LimitedStore
+from tuspy_server.stores.limited_shares import FileShares
+from tuspy_server.stores.paths import SPACE
+
+log = logging.getLogger("tuspy_server.server")
 
 
 def check_storage(settings: Settings) -> None:
@@ -26,14 +33,26 @@ def check_storage(settings: Settings) -> None:
     chosen = [name for name, value in names.items() if value]
     if len(chosen) > 1:
         raise SettingsError(f"{' and '.join(chosen)} exclude each other")
+    if settings.space.store_size and chosen and not settings.space.store_size_file:
+        raise SettingsError(f"--store-size with {chosen[0]} needs --store-size-file")
 
 
 def make_composer(settings: Settings) -> Composer:
     """The chosen store with the chosen locker. Raises SettingsError, StoreError or OSError with a sentence."""
     store = _make_store(settings)
-    composer = Composer(store, locker=_make_locker(settings.locks, store))
+    locker = _make_locker(settings.locks, store)
+    composer = Composer(_limited(store, settings), locker=locker)
     composer.claim()
     return composer
+
+
+def count_stored(store: DataStore, settings: Settings) -> None:
+    """Let what is stored already count for --store-size: once for all workers."""
+    if isinstance(store, LimitedStore):
+        # Records in files are read quickly, and some may be of a time without a limit; those of a bucket cost requests.
+        new = store.count(again=not _bucket(settings))
+        fields = {"limit": store.limit, "used": store.shares.used(), "newly_counted": new}
+        log.info("space is limited", extra={"fields": fields})
 
 
 def place(settings: Settings) -> str:
@@ -45,6 +64,18 @@ def place(settings: Settings) -> str:
     if settings.azure.azure_storage:
         return f"azure://{settings.azure.azure_storage}/{settings.azure.azure_object_prefix}"
     return settings.files.upload_dir
+
+
+def _bucket(settings: Settings) -> str:
+    return settings.s3.s3_bucket or settings.gcs.gcs_bucket or settings.azure.azure_storage
+
+
+def _limited(store: DataStore, settings: Settings) -> DataStore:
+    wanted = settings.space
+    if not wanted.store_size:
+        return store
+    path = wanted.store_size_file or os.path.join(settings.files.upload_dir, SPACE, "shares")
+    return LimitedStore(store, wanted.store_size, shares=FileShares(path))
 
 
 def _make_store(settings: Settings) -> DataStore:

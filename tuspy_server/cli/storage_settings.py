@@ -70,6 +70,18 @@ class Azure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Space:
+    heading: ClassVar[str] = "Space"
+
+    store_size: int = flag(0, "Space that all uploads may take together, as 500GiB; 0 is no limit.", kind=SIZE)
+    store_size_file: str = flag(
+        "", "File in which the uploads of this host are counted for it, on a local disk. A bucket needs one named; for "
+        "a directory it is .space/shares in there.",
+        kind=PATH,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Locks:
     heading: ClassVar[str] = "Locks"
 

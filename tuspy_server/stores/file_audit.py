@@ -16,7 +16,7 @@ from tuspy_server.models import State, UploadInfo
 from tuspy_server.stores import record_file
 from tuspy_server.stores.auditing import Damage, Remedy
 from tuspy_server.stores.data_file import DataFiles
-from tuspy_server.stores.paths import RECORD_SUFFIX, SIDE_FILES, Paths, is_id
+from tuspy_server.stores.paths import RECORD_SUFFIX, SIDE_FILES, SPACE, Paths, is_id
 from tuspy_server.stores.record import Line, encode
 from tuspy_server.stores.system import READ_WRITE, System, failure
 from tuspy_server.stores.upload_records import UNREADABLE, Records, stored
@@ -29,7 +29,7 @@ GRACE = 60.0
 
 _OUR_ID = re.compile(r"[0-9a-f]{32}")
 _TEMPORARY = ".new-"
-_OWN = frozenset({".locks", ".locks.d", ".tuspy-server", LOST})
+_OWN = frozenset({".locks", ".locks.d", ".tuspy-server", LOST, SPACE})
 
 
 class FileAudit:

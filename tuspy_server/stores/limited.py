@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from functools import wraps
 from typing import Any, TypeVar, cast
 
@@ -18,14 +18,17 @@ from tuspy_server.interfaces import (
     Terminater,
     Writer,
 )
-from tuspy_server.models import UploadInfo
+from tuspy_server.models import State, UploadInfo
 from tuspy_server.stores.limited_shares import FileShares, Shares
 
 T = TypeVar("T")
 
 #: Methods that are carried out here; all others are the store's own.
 _GUARDED = ("create", "open", "stage", "terminate", "concat", "declare_length")
-_PASSED_ON = ("get", "update", "finish", "expired", "read")
+_PASSED_ON = ("get", "update", "finish", "expired", "read", "uploads", "audit")
+
+#: Vanished uploads are looked for among so many at a time: each costs a `get`.
+_LOOKED_AT = 50
 
 
 class LimitedStore:
@@ -33,11 +36,11 @@ class LimitedStore:
 
     A known length is set aside when the upload is created, an unknown one byte by byte as it arrives; a final
     upload counts like any other. Space becomes free when an upload is terminated, which is how expired ones end.
-    Uploads that vanished otherwise (a crash, an operator) are noticed when the space is needed, `grace` seconds
-    after their creation at the earliest.
+    Uploads that vanished otherwise (a crash, an operator) are noticed when a creation needs the space, `grace`
+    seconds after they were last seen at the earliest. One whose bytes the app moved away counts until it is removed.
 
     `shares` tells who uses how much: a `FileShares` on a path that all processes name, or anything else with its
-    methods. Without it the cap holds for this process alone. Uploads that were there before are not counted.
+    methods. Without it the cap holds for this process alone. Uploads that were there before count after `count`.
     The wrapper has the capabilities of its store, in the store's colour, and every other attribute of it.
     """
 
@@ -60,6 +63,25 @@ class LimitedStore:
         if name == "store":
             raise AttributeError(name)
         return getattr(self.store, name)
+
+    def count(self, *, again: bool = False) -> int:
+        """Set aside what uploads take that were there before, be it more than `limit`; return how many were new.
+
+        Does nothing where `shares` were counted once, unless `again`: then those of a time without a limit are
+        found too. Blocks while it reads every record. Raises TypeError for a store that cannot list; StoreError.
+        """
+        if self.shares.is_counted and not again:
+            return 0
+        uploads: Callable[[], Iterable[UploadInfo]] | None = getattr(self.store, "uploads", None)
+        if uploads is None:
+            raise TypeError(f"{type(self.store).__name__} cannot list its uploads")
+        new = sum(
+            self.shares.adopt(info.id, max(info.length or 0, info.offset))
+            for info in uploads()
+            if info.state is not State.GONE
+        )
+        self.shares.set_counted()
+        return new
 
     # These are replaced by each instance's own, in its store's colour; here they tell their types.
     def create(self, info: UploadInfo, /) -> MaybeAwaitable[UploadInfo]:
@@ -119,20 +141,22 @@ class LimitedStore:
 
     async def _reserve(self, upload_id: str, size: int) -> None:
         """Set `size` bytes aside for an upload. Raises StoreFull."""
-        if self.shares.reserve(upload_id, size, self.limit):
-            return
-        await self._forget_vanished()
-        if not self.shares.reserve(upload_id, size, self.limit):
-            raise StoreFull
+        while not self.shares.reserve(upload_id, size, self.limit):
+            if not await self._forget_vanished():
+                raise StoreFull
 
-    async def _forget_vanished(self) -> None:
+    async def _forget_vanished(self) -> bool:
+        """Whether any of those not seen for longest was gone."""
         if inspect.iscoroutinefunction(self.store.get) is not inspect.iscoroutinefunction(self.store.create):
-            return
-        for upload_id in self.shares.older_than(self._grace):
+            return False
+        found = False
+        for upload_id in self.shares.unseen(self._grace, _LOOKED_AT):
             try:
                 await _settled(self.store.get(upload_id))
             except UploadNotFound:
                 self.shares.release(upload_id)
+                found = True
+        return found
 
     def _restore(self, upload_id: str, size: int) -> None:
         if size:

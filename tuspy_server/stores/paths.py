@@ -9,6 +9,8 @@ from tuspy_server.errors import StoreFailed, UploadNotFound
 from tuspy_server.models import UploadInfo
 
 RECORD_SUFFIX = ".info"
+SPACE = ".space"
+"""A directory for who uses how much of the space. No upload can be placed there: its name starts with a dot."""
 
 _ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._~-]{0,127}")
 SIDE_FILES = (RECORD_SUFFIX, ".lock", ".stage", ".tmp")
