@@ -25,6 +25,7 @@ SMALL_PART = 100
 
 
 _open: list[Any] = []
+_of_seaweedfs: dict[str, ServerProcess] = {}
 
 
 @pytest.fixture(autouse=True)
@@ -88,11 +89,11 @@ def seaweedfs() -> S3Server:
     command = [
         *(weed, "-logtostderr=true", "server", "-dir={directory}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
         *(f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}"),
-        *("-volume.max=40", "-master.volumeSizeLimitMB=256", "-s3", f"-s3.port={s3}"),
+        *("-volume.max=100", "-master.volumeSizeLimitMB=256", "-s3", f"-s3.port={s3}"),
         *("-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.autoCreateBucket=false"),
         *("-s3.allowDeleteBucketNotEmpty=false", "-s3.config={directory}/s3.json"),
     ]
-    process = ServerProcess(command, s3)
+    process = _of_seaweedfs["process"] = ServerProcess(command, s3)
     identity = {"name": "t", "credentials": [{"accessKey": KEY_ID, "secretKey": SECRET}]}
     identity["actions"] = ["Admin", "Read", "Write", "List", "Tagging"]
     (process.directory / "s3.json").write_text(json.dumps({"identities": [identity]}))
@@ -100,6 +101,13 @@ def seaweedfs() -> S3Server:
     server = S3Server("seaweedfs", f"http://127.0.0.1:{s3}", 5 * 1024 * 1024)
     _create_bucket(server)
     return server
+
+
+def end_seaweedfs() -> None:
+    """Give its disk back, if it runs: it frees the space of deleted objects much later. The next use starts another."""
+    if process := _of_seaweedfs.pop("process", None):
+        process.stop()
+        seaweedfs.cache_clear()
 
 
 @cache

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -32,7 +32,16 @@ LAST = 1000 if CAMPAIGN else 60
 
 Scenario = Callable[[S3Store, int], None]
 
+
 _prefixes = (f"faults-{n}/" for n in itertools.count())
+
+
+@pytest.fixture(autouse=True)
+def disk_is_given_back() -> Iterator[None]:
+    """Each row of the campaign writes gigabytes."""
+    yield
+    if CAMPAIGN:
+        servers.end_seaweedfs()
 
 
 def some_bytes(size: int) -> bytes:
