@@ -330,21 +330,18 @@ class StoreFull(StoreError):
     message = "no space is left for uploads"
 
 
-class RecordChanged(StoreError):
+class RecordChanged(_TryLater, StoreError):
     """The record was replaced by somebody else since it was read; answered like a lock that was taken away."""
 
     status = 423
     code = "ERR_RECORD_CHANGED"
     message = "the upload was changed by another request"
 
-    @property
-    def headers(self) -> Headers:
-        return (("Retry-After", "1"),)
 
+class LockLost(_TryLater, StoreError):
+    """The lock ran out while the request held it. Nothing was written afterwards; clients resume."""
 
-class LockLost(StoreError):
-    """The lock ran out while the request held it. Nothing was written afterwards."""
-
+    status = 503
     code = "ERR_LOCK_LOST"
     message = "the lock on the upload was lost"
 
