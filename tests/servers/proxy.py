@@ -130,6 +130,12 @@ def _handler(proxy: Proxy) -> type[BaseHTTPRequestHandler]:
             with suppress(ConnectionError, TimeoutError):
                 super().handle_one_request()
 
+        def handle_expect_100(self) -> bool:
+            """Answer at once: boto3 waits a second for it before it sends the body of a PUT."""
+            going_on = super().handle_expect_100()
+            self.wfile.flush()
+            return going_on
+
         def _serve(self) -> None:
             call = Call(self.command, self.path, dict(self.headers.items()), self._body())
             proxy.before(call)
