@@ -16,6 +16,7 @@ from tuspy_server.interfaces import (
     LengthDeferrer,
     Locker,
     Reader,
+    Redirecter,
     Stager,
     Terminater,
 )
@@ -56,6 +57,7 @@ class Composer:
         length_deferrer: LengthDeferrer | Auto | None = AUTO,
         expirer: Expirer | Auto | None = AUTO,
         reader: Reader | Auto | None = AUTO,
+        redirecter: Redirecter | Auto | None = AUTO,
     ) -> None:
         _require(store, _STORE_METHODS, "a store")
         self.store = store
@@ -69,6 +71,7 @@ class Composer:
         self.length_deferrer: LengthDeferrer | None = _capability(store, length_deferrer, "declare_length")
         self.expirer: Expirer | None = _capability(store, expirer, "expired")
         self.reader: Reader | None = _capability(store, reader, "read")
+        self.redirecter: Redirecter | None = _capability(store, redirecter, "redirect")
         self._claimed_by: int | None = None
         self._marker: object = None
 
@@ -143,6 +146,7 @@ class Composer:
             (self.terminater, ("terminate",)),
             (self.concater, ("concat",)),
             (self.length_deferrer, ("declare_length",)),
+            (self.redirecter, ("redirect",)),
         ]
         return not any(
             inspect.iscoroutinefunction(getattr(member, name))

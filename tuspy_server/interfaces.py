@@ -8,7 +8,7 @@ each further protocol it satisfies switches a feature on (see `tuspy_server.Comp
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol, TypeAlias, TypeVar, runtime_checkable
 
@@ -157,6 +157,20 @@ class Reader(Protocol):
         """The bytes from `start` up to, not including, `stop`, in pieces of any size.
 
         Raises UploadGone if the bytes were moved away, StoreError.
+        """
+
+
+@runtime_checkable
+class Redirecter(Protocol):
+    """Enables downloads that the client fetches from the storage itself."""
+
+    @abstractmethod
+    def redirect(self, info: UploadInfo, headers: Mapping[str, str], /) -> MaybeAwaitable[str | None]:
+        """A URL from which anybody may fetch a finished upload for a while; None to send the bytes from here.
+
+        `headers` are those under which no browser runs what a stranger uploaded: what the URL leads to must be
+        served with their Content-Type and Content-Disposition, whatever the object itself is stored with. Raises
+        StoreError.
         """
 
 

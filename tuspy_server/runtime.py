@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol, TypeAlias, TypeVar, cast
 
@@ -163,6 +163,13 @@ class Runtime:
                 await self.caller.call(Lane.BODY, hasher.update, piece)
             return piece
         return cast("bytes | None", await self.caller.call(Lane.BODY, _next_hashed, pieces, hasher))
+
+    async def redirect(self, info: UploadInfo, headers: Mapping[str, str]) -> str | None:
+        """Where else a finished upload can be fetched from; None for nowhere."""
+        redirecter = self.composer.redirecter
+        if redirecter is None:
+            return None
+        return cast("str | None", await self.caller.call(Lane.CONTROL, redirecter.redirect, info, headers))
 
     def flush(self, writer: Writer) -> Coming[int]:
         """Make what was written durable; the offset up to which it is. For writers that have a `flush`."""

@@ -112,6 +112,7 @@ def _s3(settings: Settings) -> DataStore:
             endpoint_url=wanted.s3_endpoint or None,
             addressing="path" if wanted.s3_endpoint else "auto",
             accelerate=wanted.s3_transfer_acceleration,
+            redirect_downloads=wanted.s3_redirect_downloads,
         )
 
 

@@ -39,6 +39,10 @@ class S3:
     s3_min_part_size: int = flag(5 * MIB, "Smallest part the service takes.", kind=SIZE)
     s3_concurrent_part_uploads: int = flag(10, "Parts sent at once by a process.", kind=click.IntRange(1, 1000))
     s3_transfer_acceleration: bool = flag(False, "Use the bucket's accelerated endpoint.")
+    s3_redirect_downloads: float = flag(
+        0.0, "Answer downloads with a presigned URL that is good for this time, as 15m; 0 sends the bytes.",
+        kind=DURATION,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

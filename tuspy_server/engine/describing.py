@@ -15,7 +15,7 @@ from tuspy_server.engine.steps import Steps
 from tuspy_server.errors import UploadLocked
 from tuspy_server.models import Headers, Response, UploadInfo
 from tuspy_server.protocol import draft, rules, tus1
-from tuspy_server.protocol.download import plan_download
+from tuspy_server.protocol.download import plan_download, redirection, representation_headers
 from tuspy_server.protocol.intents import Describe, Fetch, Terminate
 from tuspy_server.protocol.merge import merge
 
@@ -86,13 +86,22 @@ async def fetch(steps: Steps, exchange: Exchange, intent: Fetch) -> Reply:
     described = exchange.dialect.described(exchange.call, info, exchange.runtime.now())
     if not rules.is_complete(info):
         return Reply(response=replace(described, status=204))
-    plan = plan_download(exchange.request, info)
-    response = plan.response
+    reply = await _downloaded(exchange, info)
     if isinstance(exchange.dialect, draft.Draft) and exchange.dialect.is_named:
-        response = replace(response, headers=(*response.headers, *_fields_of_state(described)))
+        headers = (*reply.response.headers, *_fields_of_state(described))
+        reply.response = replace(reply.response, headers=headers)
+    return reply
+
+
+async def _downloaded(exchange: Exchange, info: UploadInfo) -> Reply:
+    """The bytes that were asked for, or where the store says that they can be fetched."""
+    plan = plan_download(exchange.request, info)
     if plan.span is None:
-        return Reply(response=response)
-    return Reply(response=response, download=await open_download(exchange.runtime, info, plan.span))
+        return Reply(response=plan.response)
+    url = await exchange.runtime.redirect(info, dict(representation_headers(info)))
+    if url is not None:
+        return Reply(response=redirection(url))
+    return Reply(response=plan.response, download=await open_download(exchange.runtime, info, plan.span))
 
 
 def _fields_of_state(described: Response) -> Headers:

@@ -32,6 +32,7 @@ STORE_OPERATIONS = frozenset(
         "declare_length",
         "expired",
         "read",
+        "redirect",
         "drop",
     ]
 )

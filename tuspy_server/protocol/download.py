@@ -91,6 +91,13 @@ def representation_headers(info: UploadInfo) -> Headers:
     )
 
 
+def redirection(url: str) -> Response:
+    """To where the bytes are. Anybody may use the address for a while: nothing may keep it or pass it on."""
+    return Response(
+        status=307, headers=(("Location", url), ("Cache-Control", "no-store"), ("Referrer-Policy", "no-referrer"))
+    )
+
+
 def clean_name(name: str) -> str:
     """A client's file name without path, control or bidi characters, of bounded length; perhaps empty."""
     name = re.split(r"[/\\]", name)[-1]

@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 #: Methods that are carried out here; all others are the store's own.
 _GUARDED = ("create", "open", "stage", "terminate", "concat", "declare_length")
-_PASSED_ON = ("get", "update", "finish", "expired", "read", "uploads", "audit")
+_PASSED_ON = ("get", "update", "finish", "expired", "read", "redirect", "uploads", "audit")
 
 #: Vanished uploads are looked for among so many at a time: each costs a `get`.
 _LOOKED_AT = 50

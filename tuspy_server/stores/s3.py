@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -24,7 +25,7 @@ from tuspy_server.errors import (
 from tuspy_server.models import EMPTY, State, UploadInfo
 from tuspy_server.stores import s3_objects as objects
 from tuspy_server.stores.s3_concat import Source, fill
-from tuspy_server.stores.s3_download import presigned_url, read_object
+from tuspy_server.stores.s3_download import LONGEST, overrides, presigned_url, read_object
 from tuspy_server.stores.s3_keys import ArgumentRule, KeyRule, Keys, object_arguments, side_arguments
 from tuspy_server.stores.s3_parts import MIB, PartLimits, Plan, plan_parts
 from tuspy_server.stores.s3_pool import ControlPool, PartPool
@@ -54,6 +55,9 @@ class S3Store:
     - `expiry_tags`: tag side objects with tus-completed=false, and records of finished uploads with true, for
       lifecycle rules.
 
+    - `redirect_downloads`: seconds for which a download's client gets a presigned URL instead of the bytes; 0 to send
+      the bytes.
+
     Safe for any number of threads, processes and hosts, provided that they share a locker; with one whose tokens
     grow, a holder that lost its lock without noticing is never acknowledged.
     """
@@ -78,12 +82,15 @@ class S3Store:
         server_copies: bool = True,
         conditional_writes: bool | None = None,
         expiry_tags: bool = False,
+        redirect_downloads: float = 0,
         client: Any = None,
         endpoint_url: str | None = None,
         region: str | None = None,
         addressing: Addressing = "auto",
         accelerate: bool = False,
     ) -> None:
+        if not 0 <= redirect_downloads <= LONGEST:
+            raise ValueError(f"S3Store: redirect_downloads is at most {LONGEST} seconds, and 0 is off")
         if isinstance(bucket, str):
             bucket = Bucket(
                 bucket,
@@ -103,6 +110,7 @@ class S3Store:
         self._spool = None if spool is None else Path(spool)
         self._server_copies = server_copies
         self._tags = expiry_tags
+        self._redirect_downloads = math.ceil(redirect_downloads)
         self._pool = PartPool(concurrency, memory)
         self._control = ControlPool()
         self._records = Records(bucket, self.keys, conditional=conditional_writes, tags=expiry_tags)
@@ -214,6 +222,11 @@ class S3Store:
 
     def read(self, info: UploadInfo, start: int, stop: int, /) -> Iterator[bytes]:
         return read_object(self.bucket, info, start, stop)
+
+    def redirect(self, info: UploadInfo, headers: Mapping[str, str], /) -> str | None:
+        if not self._redirect_downloads:
+            return None
+        return presigned_url(self.bucket, info, seconds=self._redirect_downloads, **overrides(headers))
 
     def download_url(self, info: UploadInfo, *, seconds: int = 900, **response_headers: str) -> str:
         """A presigned URL of the finished object, good for `seconds`; `response_headers` by boto3's names, such as

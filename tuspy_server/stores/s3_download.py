@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from tuspy_server.backends.s3 import Bucket, Missing, Refused
@@ -11,6 +11,13 @@ from tuspy_server.models import UploadInfo
 
 _PIECE: Final = 1024 * 1024
 _ATTEMPTS: Final = 4
+#: How long a presigned URL is good for at most, in seconds.
+LONGEST: Final = 7 * 24 * 3600
+_OVERRIDES: Final = {
+    "Content-Type": "ResponseContentType",
+    "Content-Disposition": "ResponseContentDisposition",
+    "Cache-Control": "ResponseCacheControl",
+}
 
 
 def read_object(bucket: Bucket, info: UploadInfo, start: int, stop: int) -> Iterator[bytes]:
@@ -53,6 +60,9 @@ def _get(bucket: Bucket, info: UploadInfo, start: int, stop: int, etag: str | No
 def presigned_url(bucket: Bucket, info: UploadInfo, *, seconds: int, **response_headers: str) -> str:
     """A URL from which the object can be fetched for `seconds`; `response_headers` by boto3's names, such as
     ResponseContentDisposition."""
-    parameters = {"Bucket": bucket.name, "Key": info.storage["key"], **response_headers}
-    url: str = bucket.client.generate_presigned_url("get_object", Params=parameters, ExpiresIn=seconds)
-    return url
+    return bucket.presigned("get_object", seconds=seconds, Key=info.storage["key"], **response_headers)
+
+
+def overrides(headers: Mapping[str, str]) -> dict[str, str]:
+    """boto3's names for those header fields that an object can be served with instead of its own."""
+    return {_OVERRIDES[name]: value for name, value in headers.items() if name in _OVERRIDES}
