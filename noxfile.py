@@ -177,6 +177,12 @@ def campaign_object_stores(session: nox.Session) -> None:
     session.run("pytest", "--quiet", *(session.posargs or _paths("object_stores")), env=environment)
 
 
+@nox.session(name="campaign_paused_holders")
+def campaign_paused_holders(session: nox.Session) -> None:
+    """Processes stopped while they hold a lock: every pair of store and locker that is recommended, five times."""
+    _campaign(session, "tests/faults/test_paused_holders.py", TUSPY_SERVER_CAMPAIGN="1")
+
+
 @nox.session(name="campaign_race")
 def campaign_race(session: nox.Session) -> None:
     """2000 rounds of eight clients racing for one offset of two processes."""

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -47,12 +48,15 @@ class MotoServer(Server):
         raise TimeoutError("no table could be made")
 
 
+def moto_server(directory: Path) -> MotoServer:
+    port = free_port()
+    return MotoServer([sys.executable, "-m", "tests.lockers.moto_in_turn", str(port)], port, directory / "log")
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MotoServer]:
     pytest.importorskip("moto.server", reason="moto is not installed")
-    port = free_port()
-    log = tmp_path_factory.mktemp("moto") / "log"
-    with MotoServer([sys.executable, "-m", "tests.lockers.moto_in_turn", str(port)], port, log) as server:
+    with moto_server(tmp_path_factory.mktemp("moto")) as server:
         yield server
 
 
