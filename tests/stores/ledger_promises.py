@@ -305,9 +305,15 @@ class PromiseSuite:
 
     def test_row_11_nothing_empty_is_stored_as_a_piece(self, store: LedgerStore) -> None:
         info = store.create(self.new())
-        for data in (b"", source(PIECE), b"", source(1), b""):
-            info = self.append(store, info, data)
-        store.finish(store.declare_length(info, PIECE + 1))
+        sizes: list[int] = []
+        self.proxy().before = lambda call: sizes.append(len(call.body)) if self.is_piece(call) else None
+        try:
+            for data in (b"", source(PIECE), b"", source(1), b""):
+                info = self.append(store, info, data)
+            store.finish(store.declare_length(info, PIECE + 1))
+        finally:
+            self.proxy().before = lambda call: None
+        assert len(sizes) == 2
 
     def test_one_byte_appends_take_few_pieces(self, store: LedgerStore) -> None:
         info = store.create(self.new())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 
 import pytest
@@ -31,6 +32,15 @@ class TestS3App(AppSuite):
         assert client.get(url).data == b""
         upload_id = url.rpartition("/")[2]
         assert store.bucket.call("head_object", Key=store.keys.prefix + upload_id)["ContentLength"] == 0
+
+    def test_rus3_head_tells_the_clients_metadata_and_nothing_of_s3(self, client: Client, store: S3Store) -> None:
+        sent = "filename " + base64.b64encode(b"a.txt").decode()
+        url = self.ask(client, "POST", "/", Upload_Length=3 * PIECE, Upload_Metadata=sent).headers["Location"]
+        for offset, size in ((0, PIECE), (PIECE, 3), (PIECE + 3, PIECE)):
+            assert self.ask(client, "PATCH", url, bytes(size), Upload_Offset=offset).status_code == 204
+            headers = self.ask(client, "HEAD", url).headers
+            assert headers["Upload-Metadata"] == sent
+            assert store.get(url.rpartition("/")[2]).storage["multipart"] not in str(headers)
 
     @pytest.mark.parametrize("chunk", [1, 4096, PIECE - 1])
     def test_clients_that_send_small_chunks_are_served(self, client: Client, chunk: int) -> None:

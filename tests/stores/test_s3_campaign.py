@@ -1,6 +1,5 @@
-"""S3Store against Ceph's gateway, in the campaign only: it starts four processes and takes its time.
-
-TUSPY_SERVER_CAMPAIGN=1 runs it.
+"""S3Store where it takes its time, so in the campaign only (TUSPY_SERVER_CAMPAIGN=1): on Ceph's gateway, whose
+cluster is three processes more, and with thousands of parts.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from tuspy_server.stores.s3 import S3Store
 from tuspy_server.stores.s3_parts import PartLimits
 
 if not os.environ.get("TUSPY_SERVER_CAMPAIGN"):
-    pytest.skip("Ceph belongs to the campaign: nox -s campaign_object_stores", allow_module_level=True)
+    pytest.skip("this belongs to the campaign: nox -s campaign_object_stores", allow_module_level=True)
 
 
 class TestS3StoreOnCeph(testing.StoreSuite):
@@ -38,3 +37,17 @@ def test_parts_beyond_the_page_that_the_server_allows_are_found() -> None:
     assert info.offset == 1003
     parts = bucket.call("list_parts", Key=info.storage["key"], UploadId=info.storage["multipart"])
     assert (len(parts["Parts"]), parts["IsTruncated"]) == (1000, True)
+
+
+def test_upload_of_nine_thousand_parts_is_resumed_and_completed() -> None:
+    server = servers.moto()
+    size = server.min_part_size
+    bucket = Bucket(servers.BUCKET, client=server.client())
+    limits = PartLimits(part_size=size, min_part_size=size)
+    data = bytes(n * 31 % 251 for n in range(9_500 * size + 3))
+    upload = Upload(S3Store(bucket, prefix="nine thousand/", limits=limits), data)
+    upload.append_to(9_000 * size + 7)
+    upload.store = S3Store(bucket, prefix="nine thousand/", limits=limits)
+    upload.append_to(len(data))
+    upload.finish()
+    assert upload.content() == data

@@ -6,9 +6,11 @@ OBJ1 to OBJ7 are faults of tus-node-server's S3 store, most of them of tusd's as
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -205,15 +207,23 @@ def test_obj6_empty_upload_becomes_an_empty_object(s3: Setup, deferred: bool) ->
 
 def test_obj7_idle_clients_hold_no_slot() -> None:
     s3 = Setup(concurrency=1, memory_per_upload=PART, memory=PART)
-    idle = [s3.store.open(s3.upload(5 * PART).head(), fence=None) for _ in range(5)]
-    for writer in idle:
-        writer.write([DATA[: PART - 1]])
-    assert completed(s3.upload(8 * PART)) == DATA[: 8 * PART]
-    assert [writer.close() for writer in idle] == [PART - 1] * 5
+
+    def serve() -> None:
+        idle = [s3.store.open(s3.upload(5 * PART).head(), fence=None) for _ in range(5)]
+        for writer in idle:
+            writer.write([DATA[: PART - 1]])
+        assert completed(s3.upload(8 * PART)) == DATA[: 8 * PART]
+        assert [writer.close() for writer in idle] == [PART - 1] * 5
+        served.set()
+
+    served = threading.Event()
+    threading.Thread(target=serve, daemon=True).start()
+    assert served.wait(60)
 
 
 def test_rus3_record_shows_the_clients_metadata_only(s3: Setup) -> None:
-    info = s3.store.create(UploadInfo(id="rus3", length=3, metadata={"filename": "a"}))
+    info = s3.store.create(UploadInfo(id="rus3", length=3 * PART, metadata={"filename": "a"}))
+    write_and_close(s3.store, info, DATA[: PART + 3])
     assert dict(s3.store.get(info.id).metadata) == {"filename": "a"}
 
 
@@ -271,15 +281,35 @@ def test_row4_completion_whose_answer_was_lost_is_a_completion(s3: Setup, fault:
     assert completed(upload) == upload.data
 
 
-def test_row9_writer_that_was_never_closed_adds_nothing_wrong(s3: Setup) -> None:
+@pytest.mark.parametrize("spooled", [False, True])
+@pytest.mark.parametrize("before", [0, MIN - 1, MIN + 3])
+def test_row9_writer_that_was_never_closed_adds_nothing_wrong(tmp_path: Path, spooled: bool, before: int) -> None:
+    """Neither the parts it stored nor the bytes of the one that it was filling."""
+    s3 = Setup(spool=tmp_path if spooled else None)
     upload = s3.upload(5 * PART)
-    upload.append_to(MIN + 3)
+    upload.append_to(before)
     dropped = s3.store.open(upload.head(), fence=None)
-    dropped.write([DATA[MIN + 3 : 4 * PART + 9]])
+    assert isinstance(dropped, S3Writer)
+    dropped.write([DATA[before : 4 * PART + 9]])
     landed(dropped)
     upload._sent = 4 * PART + 9
     upload.append_to(upload.head().offset + 1)
     assert completed(upload) == upload.data
+    dropped._drop()
+
+
+@pytest.mark.parametrize("broken", range(5))
+def test_row12_every_byte_below_an_offset_can_be_read_after_a_failed_append(broken: int) -> None:
+    s3 = Setup(limits=replace(LIMITS, max_object_size=len(DATA)))  # so that parts do not grow
+    upload = s3.upload(5 * PART, deferred=True)
+    s3.script.fail("UploadPart", url=f"partNumber={broken + 1}")
+    with pytest.raises(StoreUnavailable):
+        write_and_close(s3.store, upload.head(), upload.data)
+    kept = s3.store.get(upload.id)
+    assert kept.offset == broken * PART
+    kept = s3.store.declare_length(kept, kept.offset)
+    s3.store.finish(kept)
+    assert b"".join(s3.store.read(kept, 0, kept.offset)) == DATA[: kept.offset]
 
 
 def test_row13_keys_of_any_characters_are_copied_from() -> None:
@@ -373,6 +403,30 @@ def test_pages_of_any_size_are_read_to_their_end(s3: Setup, page: int) -> None:
     assert completed(upload) == upload.data
     kept = s3.keys()
     assert not [key for key in kept if "tail-" in key]
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+@pytest.mark.parametrize("closed", [False, True])
+def test_part_numbers_listed_twice_count_once(s3: Setup, newest_first: bool, closed: bool) -> None:
+    """What was stored under the number before is listed too, by an older time, in either order."""
+
+    def doubled(parsed: dict[str, Any]) -> None:
+        pairs = []
+        for part in parsed.get("Parts", ()):
+            older = {**part, "ETag": f'"{"0" * 32}"', "LastModified": part["LastModified"] - timedelta(minutes=1)}
+            pairs += [part, older] if newest_first else [older, part]
+        parsed["Parts"] = pairs
+
+    s3.on_answer("ListParts", doubled)
+    upload = s3.upload(5 * PART)
+    writer = s3.store.open(upload.head(), fence=None)
+    writer.write([DATA[: 3 * PART]])
+    landed(writer)
+    if closed:
+        writer.close()
+    upload._sent = 3 * PART
+    assert upload.head().offset == 3 * PART
+    assert completed(upload) == upload.data
 
 
 def test_metadata_names_in_another_case_are_understood(s3: Setup) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tuspy_server.errors import StoreFailed, UploadTooLarge
 from tuspy_server.stores.s3_parts import GIB, KIB, MIB, TIB, PartLimits, Plan, plan_concat, plan_parts
+from tuspy_server.stores.s3_view import Part, mark_of, view
 
 AWS = PartLimits()
 
@@ -64,6 +65,15 @@ def test_resume_after_nine_thousand_parts_still_reaches_the_end() -> None:
         start += min(plan.size(number, start, length), length - start)
         number += 1
     assert number - 1 <= 10_000
+
+
+def test_upload_of_nine_thousand_parts_and_a_tail_is_seen_whole() -> None:
+    plan = plan_parts(AWS, 75 * GIB)
+    parts = [Part(number, 5 * MIB, f'"{number:032x}"') for number in range(1, 9001)]
+    mark = mark_of(parts, (1, 0), 7)
+    seen = view(parts, [mark.name], lambda number, start: plan.full_size(number, start, 75 * GIB))
+    assert seen.offset == 9000 * 5 * MIB + 7
+    assert seen.tail == mark
 
 
 def test_unknown_length_after_nine_thousand_short_parts_still_takes_more_than_a_tebibyte() -> None:
