@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 from tuspy_server.cli.errors import SettingsError, extra
@@ -16,6 +17,9 @@ from tuspy_server.stores.file import FileStore
 from tuspy_server.stores.limited import LimitedStore
 from tuspy_server.stores.limited_shares import FileShares
 from tuspy_server.stores.paths import SPACE
+
+if TYPE_CHECKING:
+    from tuspy_server.stores.azure import AzureStore
 
 log = logging.getLogger("tuspy_server.server")
 
@@ -46,10 +50,14 @@ def make_composer(settings: Settings) -> Composer:
     return composer
 
 
-def count_stored(store: DataStore, settings: Settings) -> None:
-    """Let what is stored already count for --store-size: once for all workers."""
+def prepare(store: DataStore, settings: Settings) -> None:
+    """What serving needs before its first request, once for all workers. Raises StoreError with a sentence."""
+    access = settings.azure.azure_container_access_type
+    if settings.azure.azure_storage and access:
+        inner = store.store if isinstance(store, LimitedStore) else store
+        cast("AzureStore", inner).container.make(None if access == "private" else access)
     if isinstance(store, LimitedStore):
-        # Records in files are read quickly, and some may be of a time without a limit; those of a bucket cost requests.
+        # Records in files are read quickly, and some may be of a time without a cap; those of a bucket cost requests.
         new = store.count(again=not _bucket(settings))
         fields = {"limit": store.limit, "used": store.shares.used(), "newly_counted": new}
         log.info("space is limited", extra={"fields": fields})

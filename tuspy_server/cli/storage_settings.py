@@ -66,6 +66,11 @@ class Azure:
         "Azure's library finds them.",
         metavar="NAME",
     )  # fmt: skip
+    azure_container_access_type: Literal["", "private", "blob", "container"] = flag(
+        "", "Make the container at the start if it is not there, and let the public read nothing, its blobs, or blobs "
+        "and their list. Without this it must be there.",
+        kind=click.Choice(["", "private", "blob", "container"]),
+    )  # fmt: skip
     azure_blob_access_tier: Literal["", "hot", "cool", "cold", "archive"] = flag(
         "", "Access tier of finished uploads.", kind=click.Choice(["", "hot", "cool", "cold", "archive"])
     )
