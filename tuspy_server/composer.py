@@ -9,6 +9,7 @@ from enum import Enum
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, cast
 
+from tuspy_server.errors import StoreFailed
 from tuspy_server.interfaces import (
     Concater,
     DataStore,
@@ -43,7 +44,8 @@ class Composer:
 
     Capabilities are found on the store itself (AUTO); None switches one off; another object may supply it.
     The AUTO locker is the one the store names as its default. Raises TypeError with a sentence for a store or
-    locker that lacks a method, or a locker without `retry_interval`.
+    locker that lacks a method, or a locker without `retry_interval`; StoreFailed for locks that a holder may lose
+    over a store that could not stop it.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Composer:
         _require(self.locker, _LOCKER_METHODS, "a locker")
         if not getattr(self.locker, "retry_interval", 0) > 0:
             raise TypeError(f"{type(self.locker).__name__} is not a locker: it lacks a positive retry_interval")
+        _check_fencing(store, self.locker)
         self.stager: Stager | None = _capability(store, stager, "stage")
         self.terminater: Terminater | None = _capability(store, terminater, "terminate")
         self.concater: Concater | None = _capability(store, concater, "concat")
@@ -168,6 +171,14 @@ def default_locker(store: DataStore, **settings: float) -> Locker:
     module, _, attribute = name.partition(":")
     made: Any = getattr(import_module(module), attribute).for_store(store, **settings)
     return cast(Locker, made)
+
+
+def _check_fencing(store: DataStore, locker: Locker) -> None:
+    if getattr(locker, "lease", None) is not None and not getattr(store, "fences", True):
+        raise StoreFailed(
+            f"a process that stands still loses its lock of {type(locker).__name__}, and {type(store).__name__} could "
+            "not stop it from writing when it goes on: choose another locker, or another store or file system"
+        )
 
 
 def _capability(store: object, chosen: C | Auto | None, method: str) -> C | None:

@@ -56,7 +56,9 @@ class DataStore(Protocol):
     """Where uploads lie. Optional class attributes:
 
     - `finishes`: False says that `finish` does nothing, so that a full upload is complete without it (default True);
-    - `slides`: True says that `get` moves `expires` by itself while `limits.sliding` (default False).
+    - `slides`: True says that `get` moves `expires` by itself while `limits.sliding` (default False);
+    - `fences`: False says that an open writer is not stopped once another one was opened, so that a process that stood
+      still may put its bytes behind an answer of another's; locks that are leases are refused then (default True).
     """
 
     @abstractmethod
@@ -194,7 +196,10 @@ class Lock(Protocol):
 
 
 class Locker(Protocol):
-    """Mutual exclusion of requests for one upload, with a way to ask the holder to let go."""
+    """Mutual exclusion of requests for one upload, with a way to ask the holder to let go.
+
+    Optional attribute `lease`: seconds after which a holder that gives no sign of life loses its lock, be it alive or
+    not. None, the default, says that it never does."""
 
     @property
     @abstractmethod

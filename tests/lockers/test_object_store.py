@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 
 import pytest
 
+from tests.cli.command import run
 from tests.lockers.leased import LeasedSuite
 from tests.lockers.servers import Server
 from tests.servers.ports import free_port
-from tests.servers.s3 import BUCKET, KEY_ID, SECRET, seaweedfs
+from tests.servers.proxy import Answer, Call, Forward, Proxy
+from tests.servers.s3 import BUCKET, KEY_ID, SECRET, moto, seaweedfs
+from tuspy_server.errors import StoreFailed
 from tuspy_server.lockers.object_store import ObjectStoreLocker
 from tuspy_server.testing import LockerSuite
 from tuspy_server.testing.locker_processes import MakeLocker
@@ -82,3 +86,43 @@ class TestObjectStoreLockerOnSeaweedFS(LockerSuite):
     @pytest.fixture
     def make_locker(self, request: pytest.FixtureRequest) -> MakeLocker:
         return partial(locker_on, seaweedfs().url, f"{request.node.name}/", self.lease)
+
+
+def without_conditions(call: Call, forward: Forward) -> Answer:
+    """A service that has never heard of conditions of writes."""
+    kept = {name: value for name, value in call.headers.items() if name.lower() not in ("if-match", "if-none-match")}
+    return forward(replace(call, headers=kept))
+
+
+@pytest.fixture
+def careless() -> Iterator[str]:
+    """The URL of a bucket's service that ignores conditions. moto, since the headers are signed."""
+    proxy = Proxy(int(moto().url.rpartition(":")[2]), without_conditions)
+    yield f"http://127.0.0.1:{proxy.port}"
+    proxy.stop()
+
+
+def test_a_service_that_ignores_conditions_gets_no_locks(careless: str) -> None:
+    locker = locker_on(careless, "careless/", 10.0)
+    with pytest.raises(StoreFailed, match="would keep nobody out"):
+        locker.check()
+    with pytest.raises(StoreFailed, match="would keep nobody out"):
+        locker.try_lock("a", nothing, nothing)
+
+
+def test_the_command_does_not_start_with_locks_that_keep_nobody_out(careless: str) -> None:
+    flags = ["--s3-bucket", BUCKET, "--s3-endpoint", careless]
+    environment = {"AWS_ACCESS_KEY_ID": KEY_ID, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_REGION": "us-east-1"}
+    ended = run(*flags, "--port", "0", environment=environment)
+    assert ended.returncode == 1
+    assert "would keep nobody out" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_looking_for_conditions_leaves_nothing_behind() -> None:
+    bucket = bucket_on(seaweedfs().url, 10.0)
+    ObjectStoreLocker(bucket, prefix="looked/").check()
+    assert not list(bucket.list("looked/"))
+
+
+def nothing() -> None: ...

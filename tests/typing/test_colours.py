@@ -14,6 +14,7 @@ import pytest
 
 from tests.engine.client import EngineClient
 from tuspy_server import Composer, Hooks, MemoryLocker, MemoryStore, Request, Response
+from tuspy_server.errors import StoreFailed
 from tuspy_server.interfaces import (
     Concater,
     DataStore,
@@ -27,6 +28,7 @@ from tuspy_server.interfaces import (
     Terminater,
     Writer,
 )
+from tuspy_server.lockers.etcd import EtcdLocker
 from tuspy_server.models import HookEvent, HookResult, UploadInfo
 
 
@@ -288,6 +290,17 @@ def test_a_locker_that_does_not_say_how_long_to_wait_is_refused_with_a_sentence(
     hasty: Any = type("Hasty", (), members if interval is None else {**members, "retry_interval": interval})
     with pytest.raises(TypeError, match="Hasty is not a locker: it lacks a positive retry_interval"):
         Composer(MemoryStore(), hasty())
+
+
+class Unstoppable(BlockingStore):
+    fences = False
+
+
+def test_locks_that_a_holder_may_lose_over_a_store_that_cannot_stop_it_are_refused_with_a_sentence() -> None:
+    with pytest.raises(StoreFailed, match="loses its lock of EtcdLocker, and Unstoppable could not stop it"):
+        Composer(Unstoppable(), EtcdLocker())
+    assert Composer(Unstoppable(), MemoryLocker())
+    assert Composer(BlockingStore(), EtcdLocker())
 
 
 def test_a_store_that_inherits_the_protocol_cannot_be_made_without_a_method() -> None:

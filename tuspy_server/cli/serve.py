@@ -20,7 +20,7 @@ from tuspy_server.cli.front import Front
 from tuspy_server.cli.hooking import receivers
 from tuspy_server.cli.metrics import make_metrics, serve_metrics, share_metrics
 from tuspy_server.cli.settings import Settings
-from tuspy_server.cli.storage import place, prepare
+from tuspy_server.cli.storage import check_locker, place, prepare
 from tuspy_server.errors import TusError
 from tuspy_server.servers.uvicorn import Server, UploadProtocol
 
@@ -39,6 +39,7 @@ def serve(settings: Settings) -> int:
         metrics = make_metrics(settings)
         app = make_app(settings, until, [] if metrics is None else [metrics])
         prepare(app.composer.store, settings)
+        check_locker(app.composer.locker)
         sockets.tls_context(settings.tls)
         with sockets.listening(settings.listening) as listeners:
             serve_metrics(settings, metrics, to_the_end)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
@@ -11,6 +13,7 @@ from tuspy_server.cli.errors import SettingsError, extra
 from tuspy_server.cli.settings import Settings
 from tuspy_server.cli.storage_settings import Locks
 from tuspy_server.composer import AUTO, Auto, Composer, default_locker
+from tuspy_server.errors import LockerUnavailable
 from tuspy_server.interfaces import DataStore, Locker
 from tuspy_server.lockers.memory import MemoryLocker
 from tuspy_server.stores.file import FileStore
@@ -61,6 +64,14 @@ def prepare(store: DataStore, settings: Settings) -> None:
         new = store.count(again=not _bucket(settings))
         fields = {"limit": store.limit, "used": store.shares.used(), "newly_counted": new}
         log.info("space is limited", extra={"fields": fields})
+
+
+def check_locker(locker: Locker) -> None:
+    """Refuse one that would keep nobody out, as far as that can be seen now. Raises StoreFailed with a sentence."""
+    check: Callable[[], None] | None = getattr(locker, "check", None)
+    if check is not None:
+        with suppress(LockerUnavailable):  # the first lock finds out
+            check()
 
 
 def place(settings: Settings) -> str:

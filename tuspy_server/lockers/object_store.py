@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Protocol, TypeVar, cast
 
-from tuspy_server.errors import LockerUnavailable, StoreError
+from tuspy_server.errors import LockerUnavailable, StoreError, StoreFailed
 from tuspy_server.interfaces import DataStore
 from tuspy_server.lockers.lease import Grant, LeasedLocker, lock_name, network_timeout, now
 from tuspy_server.lockers.polled import Pool, Sightings
@@ -31,7 +32,8 @@ class ConditionalObjects(Protocol):
 
     Reads and listings must see every write that was answered before. A conditional write that was repeated
     because its answer got lost must recognize its own bytes. Optional: `hasty(timeout)`, the same bucket through
-    connections that give up after so many seconds, since a lock is no use to a request that has waited long for it.
+    connections that give up after so many seconds, since a lock is no use to a request that has waited long for it;
+    `has_conditional_writes(key)`, whether the service keeps conditions at all, tried out on an object of that name.
     """
 
     def get(self, key: str) -> StoredObject | None:
@@ -65,7 +67,8 @@ class ObjectStoreLocker(LeasedLocker):
 
     Requests to the bucket: 1 read and 2 writes per lock; 10800 / `lease` writes per hour and held lock (720 by
     default); 3600 / `poll_interval` listings per hour of each process that holds any (3600 by default), which
-    is how it learns of release requests; 1 write per release request.
+    is how it learns of release requests; 1 write per release request. Before the first lock 4 writes and a deletion
+    find out whether the service keeps conditions; raises StoreFailed if it does not.
     """
 
     def __init__(
@@ -80,8 +83,15 @@ class ObjectStoreLocker(LeasedLocker):
         if not poll_interval > 0:
             raise ValueError("poll_interval is seconds and must be greater than 0")
         hasty: Callable[[float], ConditionalObjects] = getattr(bucket, "hasty", lambda timeout: bucket)
-        service = _ObjectService(hasty(network_timeout(lease)), prefix, poll_interval)
-        super().__init__(service, lease=lease, retry_interval=retry_interval)
+        self._bucket_service = _ObjectService(hasty(network_timeout(lease)), prefix, poll_interval)
+        super().__init__(self._bucket_service, lease=lease, retry_interval=retry_interval)
+
+    def check(self) -> None:
+        """Raise StoreFailed with a sentence if the service keeps no conditions; the first lock does it otherwise.
+
+        Raises LockerUnavailable where that cannot be found out now.
+        """
+        self._bucket_service.check()
 
     @classmethod
     def for_store(cls, store: DataStore, *, lease: float = 15.0) -> ObjectStoreLocker:
@@ -113,9 +123,23 @@ class _ObjectService:
         self._bucket = bucket
         self._prefix = prefix
         self._poll_interval = poll_interval
+        self._keeps_conditions: bool | None = None
         self.forget()
 
+    def check(self) -> None:
+        """Raises StoreFailed if the bucket keeps no conditions."""
+        if self._keeps_conditions is None:
+            keeps: Callable[[str], bool] = getattr(self._bucket, "has_conditional_writes", lambda key: True)
+            key = f"{self._prefix}~probe-{secrets.token_hex(8)}"
+            self._keeps_conditions = self._call(lambda: keeps(key))
+        if not self._keeps_conditions:
+            raise StoreFailed(
+                "the bucket's service ignores conditions of writes (If-None-Match, If-Match): locks in it would keep "
+                "nobody out; choose another locker"
+            )
+
     def acquire(self, upload_id: str, owner: str, lease: float, /) -> Grant | None:
+        self.check()
         name = lock_name(upload_id)
         found = self._find(name)
         if found is not None and not self._may_take(name, found, owner):

@@ -101,6 +101,11 @@ class FileStore:
         """Whether `finish` has anything to do."""
         return self.durability == "finish"
 
+    @property
+    def fences(self) -> bool:
+        """Whether the file system keeps others out of a data file while a writer is open; tried out when asked."""
+        return self._system.can_lock(self.directory)
+
     def path(self, info: UploadInfo, /) -> Path:
         """Where the bytes of this upload are, whether or not the file is still there."""
         return Path(self._paths.data(self._paths.place(info)))

@@ -9,6 +9,7 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
+from tempfile import TemporaryFile
 from typing import Final
 
 from tuspy_server.errors import StoreError, StoreFailed, StoreFull, StoreUnavailable
@@ -141,6 +142,19 @@ class System:
         except OSError as exc:
             if exc.errno not in _NO_LOCKS:
                 raise
+        return True
+
+    def can_lock(self, directory: str) -> bool:
+        """Whether `lock` means anything for files there: not on Windows, nor on a mount without locks."""
+        if sys.platform == "win32":
+            return False
+        with TemporaryFile(dir=directory) as probe:
+            try:
+                fcntl.flock(probe.fileno(), fcntl.LOCK_EX)
+            except OSError as exc:
+                if exc.errno not in _NO_LOCKS:
+                    raise
+                return False
         return True
 
     def unlock(self, fd: int) -> None:

@@ -202,6 +202,8 @@ class StoreSuite(FeatureTests):
         assert settled.get(info.id) == info
 
     def test_holder_that_wakes_up_late_is_never_acknowledged_wrongly(self, settled: SettledStore) -> None:
+        if not getattr(settled.store, "fences", True):
+            pytest.skip("this store says that it stops no writer")
         info = settled.create(self.new(4))
         sleeper, sleeper_told = settled.open(info, fence=1), 0
         sleeper.write(b"aa")
