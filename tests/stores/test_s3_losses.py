@@ -78,8 +78,8 @@ def s3() -> Setup:
     return Setup()
 
 
-def write_and_close(store: S3Store, info: UploadInfo, data: bytes) -> int:
-    writer = store.open(info, fence=None)
+def write_and_close(store: S3Store, info: UploadInfo, data: bytes, *, fence: int | None = None) -> int:
+    writer = store.open(info, fence=fence)
     try:
         writer.write([data])
     except StoreError:
@@ -298,15 +298,31 @@ def test_row9_writer_that_was_never_closed_adds_nothing_wrong(tmp_path: Path, sp
     dropped._drop()
 
 
+def test_row9_full_part_that_lands_beside_an_acknowledged_tail_does_not_count(s3: Setup) -> None:
+    upload = s3.upload(3 * PART)
+    s3.script.hold("UploadPart", url="partNumber=1")
+    with pytest.raises(StoreUnavailable):
+        write_and_close(s3.store, upload.head(), bytes(PART), fence=1)
+    heir = s3.store.open(upload.head(), fence=2)
+    heir.write([DATA[:10]])
+    assert heir.close() == 10
+    s3.script.release()
+    upload._sent = 10
+    assert upload.head().offset == 10
+    assert completed(upload) == upload.data
+
+
 @pytest.mark.parametrize("broken", range(5))
 def test_row12_every_byte_below_an_offset_can_be_read_after_a_failed_append(broken: int) -> None:
     s3 = Setup(limits=replace(LIMITS, max_object_size=len(DATA)))  # so that parts do not grow
     upload = s3.upload(5 * PART, deferred=True)
     s3.script.fail("UploadPart", url=f"partNumber={broken + 1}")
+    writer = s3.store.open(upload.head(), fence=None)
     with pytest.raises(StoreUnavailable):
-        write_and_close(s3.store, upload.head(), upload.data)
+        writer.write([upload.data])
+        writer.close()
     kept = s3.store.get(upload.id)
-    assert kept.offset == broken * PART
+    assert writer.close() == kept.offset == broken * PART
     kept = s3.store.declare_length(kept, kept.offset)
     s3.store.finish(kept)
     assert b"".join(s3.store.read(kept, 0, kept.offset)) == DATA[: kept.offset]
