@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -318,9 +319,8 @@ def test_row12_every_byte_below_an_offset_can_be_read_after_a_failed_append(brok
     upload = s3.upload(5 * PART, deferred=True)
     s3.script.fail("UploadPart", url=f"partNumber={broken + 1}")
     writer = s3.store.open(upload.head(), fence=None)
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(StoreUnavailable), closing(writer):
         writer.write([upload.data])
-        writer.close()
     kept = s3.store.get(upload.id)
     assert writer.close() == kept.offset == broken * PART
     kept = s3.store.declare_length(kept, kept.offset)
