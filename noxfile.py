@@ -60,7 +60,10 @@ TIMED = ["tests/adapters", "tests/benchmarks", "tests/cli"]
 README = ["tests/test_readme.py", "tests/docs"]
 COVERING = ["tests/protocol", "tests/engine", "tests/observability", "tests/adapters/test_queues.py"]
 SERVERS = {
-    "object_stores": ["tests/stores/test_s3*.py", "tests/stores/test_gcs*.py", "tests/stores/test_azure*.py"],
+    "object_stores": [
+        *("tests/stores/test_s3*.py", "tests/stores/test_gcs*.py", "tests/stores/test_azure*.py"),
+        *("tests/cli/test_azure.py", "tests/cli/test_store_size.py"),
+    ],
     "lockers": ["tests/lockers/test_*.py"],
     "interop": [
         *("tests/interop/test_*.py", "tests/hooks/test_tusd.py", "tests/hooks/test_queue.py"),
