@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
 from tests.engine.client import EngineClient, Runner
-from tuspy_server import Config, HookEvent, HookResult, Hooks, MemoryStore, RejectUpload, Response, State
+from tuspy_server import Config, FileStore, HookEvent, HookResult, Hooks, MemoryStore, RejectUpload, Response, State
 from tuspy_server.errors import StoreUnavailable, SyncFailed
 from tuspy_server.models import UploadInfo
 
@@ -102,6 +103,19 @@ def test_a_crash_at_any_step_of_the_end_is_made_good(die_at: int, how: str) -> N
     assert len({event.delivery_id for event in events}) == 1
     assert store.get(upload).undelivered == ()
     assert store.get(upload).state is State.COMPLETE
+
+
+def test_an_end_that_a_hook_held_up_needs_no_hook_to_go_on(tmp_path: Path) -> None:
+    def down(event: HookEvent) -> None:
+        raise RuntimeError("the service is down")
+
+    client = EngineClient(FileStore(tmp_path, durability="none"), hooks=Hooks(pre_finish=down))
+    upload = client.create(5, b"hell").id
+    assert client.append(upload, 4, b"o").status == 500
+    client.hooks = Hooks()
+    client.restart()
+    assert client.append(upload, 5).offset == 5
+    assert (client.get(upload).status, client.get(upload).body) == (200, b"hello")
 
 
 def test_without_a_crash_every_finish_hook_runs_once(runner: Runner) -> None:

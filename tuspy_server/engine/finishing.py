@@ -62,7 +62,7 @@ async def finish(exchange: Exchange, info: UploadInfo, held: Locked, backoff: Ba
     FINISHING, for a later request or the sweep to try again.
     """
     if not _has_steps(exchange, info):
-        info = settled(exchange, info)
+        info = changed(info, state=State.COMPLETE)
         tell(exchange, "post_finish", info)
         return info
     runtime = exchange.runtime
@@ -170,5 +170,7 @@ def _hook_types(exchange: Exchange, info: UploadInfo) -> tuple[str, ...]:
 
 
 def _has_steps(exchange: Exchange, info: UploadInfo) -> bool:
+    if info.state is State.FINISHING:  # so says its record, which hooks wrote that may be no more
+        return True
     composer = exchange.runtime.composer
     return composer.finishes or not rules.ends_by_length(info) or bool(_hook_types(exchange, info))
