@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import anyio
@@ -145,8 +146,13 @@ def _held_back(receive: Receive) -> bytes | None:
     return b"".join(chunks) or None if isinstance(chunks, list | deque) else None
 
 
+@lru_cache(maxsize=256)
+def _name(name: str) -> bytes:
+    return name.lower().encode("latin-1")
+
+
 def _framed(response: Response, download: Download | None, *, is_head: bool) -> list[tuple[bytes, bytes]]:
-    headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
+    headers = [(_name(name), value.encode("latin-1")) for name, value in response.headers]
     bodyless = response.status in (204, 304) or response.status < 200
     if not bodyless and download is None and not any(name == b"content-length" for name, _ in headers):
         size = 0 if is_head else len(response.body)

@@ -59,7 +59,8 @@ class Front:
                     created = _field(message["headers"], b"location")
             await send(message)
 
-        request_id.set(_request_id(scope))
+        if named := _request_id(scope):
+            request_id.set(named)
         try:
             page = self._page(scope)
             if self._is_scrape(scope):
@@ -132,4 +133,7 @@ def _request_id(scope: Scope) -> str:
 
 
 def _field(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> bytes:
-    return next((value for name, value in headers if name == wanted), b"")
+    for name, value in headers:
+        if name == wanted:
+            return value
+    return b""

@@ -24,6 +24,7 @@ SHOWN = 6
 _ONE_WRITE = 4096  # bytes; more than that may mix with what another worker writes to the same pipe
 _LONGEST_SHOWN = 16
 _BARE = re.compile(r"[!#-<>-\[\]-~]+", re.ASCII)
+_ALL_BARE = re.compile(r"(?: [a-z_]+=[!#-<>-\[\]-~]+)*", re.ASCII)  # one look at the usual line instead of one a value
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 
@@ -98,7 +99,9 @@ class JsonFormatter(logging.Formatter):
 
 def text_line(when: float, level: str, message: str, fields: Mapping[str, object]) -> str:
     """`when` in seconds since 1970."""
-    values = "".join([f" {key}={_quoted(value)}" for key, value in fields.items()])
+    values = "".join([f" {key}={value}" for key, value in fields.items()])
+    if not _ALL_BARE.fullmatch(values):
+        values = "".join([f" {key}={_quoted(value)}" for key, value in fields.items()])
     return f"{_time(when)} {level} {_escaped(message)}{values}"
 
 
@@ -127,8 +130,6 @@ def _second(when: int) -> str:
 
 
 def _quoted(value: object) -> str:
-    if type(value) is int or type(value) is float:
-        return str(value)
     text = str(value)
     return text if _BARE.fullmatch(text) else json.dumps(text)
 

@@ -50,6 +50,7 @@ __all__ = ["EMPTY_BODY", "Begun", "Body", "Buffered", "Download", "Engine", "Rep
 
 log = logging.getLogger("tuspy_server")
 
+_NOSNIFF = ("X-Content-Type-Options", "nosniff")
 _OVERRIDABLE = frozenset(["PATCH", "DELETE", "HEAD"])  # SEC10: from POST only, and nothing that a form could not do
 
 
@@ -232,12 +233,12 @@ def _with(response: Response, headers: Headers) -> Response:
     """Fields that every answer carries; a Vary of the app's is kept and added to."""
     names = {name.lower() for name, _ in response.headers}
     if "x-content-type-options" not in names:
-        headers = (*headers, ("X-Content-Type-Options", "nosniff"))
+        headers = (*headers, _NOSNIFF)
     joined = (*response.headers, *headers)
     if "vary" in names:
         vary = ", ".join(value for name, value in joined if name.lower() == "vary")
         joined = (*(field for field in joined if field[0].lower() != "vary"), ("Vary", vary))
-    return replace(response, headers=joined)
+    return Response(status=response.status, headers=joined, body=response.body)
 
 
 def _answer_of(error: TusError) -> Response | None:

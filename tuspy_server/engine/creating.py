@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 
 from tuspy_server.engine.body import Buffered
 from tuspy_server.engine.exchange import Exchange, Reply
@@ -69,7 +69,7 @@ def new_record(steps: Steps, exchange: Exchange, intent: Create, limits: Limits)
     now = exchange.runtime.now()
     new_id = steps.config.new_id
     return UploadInfo(
-        id=secrets.token_hex(16) if new_id is None else new_id(exchange.request),
+        id=os.urandom(16).hex() if new_id is None else new_id(exchange.request),
         length=intent.length,
         kind=intent.kind,
         metadata=intent.metadata,

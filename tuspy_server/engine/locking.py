@@ -48,7 +48,10 @@ class Locked:
     @property
     def lost(self) -> bool:
         """Whether any of the locks was lost."""
-        return not all(lock.alive for lock in self._locks)
+        for lock in self._locks:  # noqa: SIM110 - asked several times a request, where a generator costs most of it
+            if not lock.alive:
+                return True
+        return False
 
     async def __aenter__(self) -> Locked:
         deadline = self._runtime.monotonic() + self._timeout

@@ -122,9 +122,11 @@ class _Pour:
         self._received = 0
         self._pace = pace_for(exchange.config, info, exchange.runtime)
         self._watched = bool(exchange.hooks.of("post_receive")) or exchange.runtime.observer is not None
-        self._next_report = exchange.runtime.monotonic() + exchange.config.post_receive_interval
         self._announces = intent.announce and exchange.interim is not None and hasattr(writer, "flush")
-        self._next_progress = exchange.runtime.monotonic() + PROGRESS_INTERVAL
+        if self._watched or self._announces:
+            now = exchange.runtime.monotonic()
+            self._next_report = now + exchange.config.post_receive_interval
+            self._next_progress = now + PROGRESS_INTERVAL
 
     async def run(self) -> TusError | None:
         """Write until the body ends; returns what ended it early."""
@@ -180,7 +182,8 @@ class _Pour:
     async def _report(self) -> None:
         if self._pace is not None:
             self._pace.check()
-        await self._announce_progress()
+        if self._announces:
+            await self._announce_progress()
         if not self._watched or self._exchange.runtime.monotonic() < self._next_report:
             return
         seen = replace(self._info, offset=self._info.offset + self._received)
@@ -190,7 +193,7 @@ class _Pour:
     async def _announce_progress(self) -> None:
         """Tell what is durable; a writer that cannot make it so before its end announces nothing."""
         now = self._exchange.runtime.monotonic()
-        if self._announces and now >= self._next_progress:
+        if now >= self._next_progress:
             self._held.check()
             await tell_progress(self._exchange, self._intent, await self._exchange.runtime.flush(self._writer))
             self._next_progress = now + PROGRESS_INTERVAL

@@ -161,7 +161,9 @@ def room(info: UploadInfo, *, limited: bool = False) -> int | None:
     largest = info.limits.max_append_size if limited else None
     end = info.limits.max_size if info.length is None else info.length
     left = None if end is None else max(0, end - info.offset)
-    return min((bound for bound in (largest, left) if bound is not None), default=None)
+    if largest is None or left is None:
+        return left if largest is None else largest
+    return min(largest, left)
 
 
 def excess(info: UploadInfo, *, limited: bool = False) -> TusError:

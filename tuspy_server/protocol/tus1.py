@@ -181,7 +181,7 @@ def _read_append(call: Call) -> Append:
 
 
 def _read_length(call: Call) -> int | None:
-    length, defer = (call.request.header(name) for name in ("upload-length", "upload-defer-length"))
+    length, defer = call.request.header("upload-length"), call.request.header("upload-defer-length")
     if defer is not None:
         if defer.strip(fields.OWS) != "1":
             raise InvalidDeferLength

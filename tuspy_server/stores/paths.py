@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from functools import lru_cache
 
 from tuspy_server.errors import StoreFailed, UploadNotFound
 from tuspy_server.models import UploadInfo
@@ -19,6 +20,7 @@ _FORBIDDEN = re.compile(
 )
 
 
+@lru_cache(maxsize=1024)  # asked several times by each request
 def is_id(upload_id: str) -> bool:
     """Whether this can be an upload's id: one path segment that no side file is named like."""
     return _ID.fullmatch(upload_id) is not None and not upload_id.lower().endswith(SIDE_FILES)
