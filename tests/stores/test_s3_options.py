@@ -18,13 +18,16 @@ from botocore.exceptions import (  # type: ignore[import-untyped, unused-ignore]
     IncompleteReadError,
     NoCredentialsError,
 )
+from werkzeug.test import Client
 
 from tests.servers import s3 as servers
 from tests.servers.s3 import close_clients as close_clients
 from tests.stores.s3_client import Upload
+from tuspy_server import Hooks, WSGIApp
 from tuspy_server.backends.s3 import Bucket, Missing, Refused, translate
 from tuspy_server.errors import StoreFailed, StoreFull, StoreUnavailable, UploadGone, UploadTooLarge
-from tuspy_server.models import State, UploadInfo
+from tuspy_server.hooks.payload import decode
+from tuspy_server.models import HookEvent, HookResult, State, UploadInfo
 from tuspy_server.stores.s3 import S3Store
 from tuspy_server.stores.s3_buffer import MemoryBuffer
 from tuspy_server.stores.s3_parts import PartLimits
@@ -69,6 +72,29 @@ def test_hook_chooses_key_and_arguments_of_one_upload(size: int) -> None:
     assert answer["CacheControl"] == "no-cache"
     if size:
         assert answer["StorageClass"] == "STANDARD_IA"
+
+
+@pytest.mark.parametrize("size", [0, 3])
+def test_a_hook_of_the_command_chooses_how_one_upload_is_stored(size: int) -> None:
+    """By the answer that tusd's hooks give, with boto3's names in `Storage`."""
+    chosen = {"StorageClass": "STANDARD_IA", "ACL": "public-read", "Tagging": "kind=report"}
+    store, asked = new_store(arguments={"StorageClass": "GLACIER_IR"}), itertools.count()
+
+    def decide(event: HookEvent) -> HookResult | None:
+        return None if next(asked) else decode(event, {"ChangeFileInfo": {"Storage": chosen}})
+
+    client = Client(WSGIApp(store, hooks=Hooks(pre_create=decide)))
+    for storage_class, tags in (("STANDARD_IA", 1), ("GLACIER_IR", 0)):
+        fields = {"Tus-Resumable": "1.0.0", "Upload-Length": str(size)}
+        fields |= {"Content-Type": "application/offset+octet-stream"} if size else {}
+        upload = client.post("/", headers=fields, data=DATA[:size]).headers["Location"].rpartition("/")[2]
+        info = store.get(upload)
+        assert info.state is State.COMPLETE
+        assert head(store, info)["StorageClass"] == storage_class
+        key = info.storage["key"]
+        if tags:
+            assert "AllUsers" in str(store.bucket.call("get_object_acl", Key=key)["Grants"])
+        assert len(store.bucket.call("get_object_tagging", Key=key)["TagSet"]) == tags
 
 
 def test_arguments_may_depend_on_the_record() -> None:
