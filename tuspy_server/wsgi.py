@@ -29,6 +29,7 @@ from tuspy_server.observability.observer import Observer
 from tuspy_server.observability.watched import Watched
 from tuspy_server.protocol.intents import Content
 from tuspy_server.runtime import Runtime
+from tuspy_server.servers.allocator import keep_freed_memory
 from tuspy_server.servers.spooling import Adviser
 
 Environ = dict[str, Any]
@@ -66,7 +67,7 @@ class WSGIApp(Watched):
         self.composer = Composer.of(store)
         self._watch(self.composer, self.config, hooks, observers)
         self._runtime = self._observed(Runtime(self.composer, InlineCaller()))
-        _keep_freed_memory()
+        keep_freed_memory()
         self._running: set[StreamBody] = set()
         self._stopping = False
         self._adviser = Adviser()
@@ -128,15 +129,6 @@ class WSGIApp(Watched):
                 piece = run_sync(self._runtime.next_piece(download.rest))
         finally:
             run_sync(self._runtime.drop(download.rest))
-
-
-def _keep_freed_memory() -> None:
-    """Let glibc keep what one read freed for the next one.
-
-    It gives freed memory back to the system once there is twice as much of it as the largest block that was ever
-    freed, and a body is read in blocks that would be paged in again and again: half of the cost of a large body.
-    """
-    bytearray(8 * LARGEST_READ)
 
 
 class _Answer:

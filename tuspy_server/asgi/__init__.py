@@ -34,6 +34,7 @@ from tuspy_server.observability.watched import Watched
 from tuspy_server.protocol.resolve import below_root
 from tuspy_server.protocol.rules import Effort
 from tuspy_server.runtime import Runtime
+from tuspy_server.servers.allocator import keep_freed_memory
 from tuspy_server.servers.spooling import Adviser
 
 __all__ = ["ASGIApp", "Message", "Receive", "Scope", "Send"]
@@ -62,6 +63,7 @@ class ASGIApp(Watched):
         self._runtime = self._observed(Runtime(self.composer, self._caller))
         self._inline = self._observed(Runtime(self.composer, InlineCaller(may_wait=False)))
         self._gauge = Gauge()
+        keep_freed_memory()
         self._running: set[StreamedBody] = set()
         self._stopping = False
         self._adviser = Adviser()
