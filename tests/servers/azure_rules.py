@@ -1,5 +1,5 @@
-"""What Azure Blob Storage does and Azurite does not: it refuses an empty block, and keeps earlier versions of blobs
-in a versioned container.
+"""What Azure Blob Storage does and Azurite does not: it refuses an empty block and a dot at the end of a path segment,
+and keeps earlier versions of blobs in a versioned container.
 
 Modelled of versioning: each write to a blob and its deletion make what was there an earlier version; answers about a
 blob name its version; a listing that asks for versions has the earlier ones; one is deleted by its id alone.
@@ -57,6 +57,8 @@ class AzureRules:
             return _error(
                 400, "InvalidHeaderValue", "The value for one of the HTTP headers is not in the correct format."
             )
+        if rest and any(segment.endswith(".") for segment in unquote(rest[0]).split("/")):
+            return _error(400, "InvalidUri", "The requested URI does not represent any resource on the server.")
         if container not in self.versioned:
             return forward(call)
         if not rest:

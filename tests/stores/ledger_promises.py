@@ -6,8 +6,10 @@ import tracemalloc
 from abc import abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from urllib.parse import unquote
 
 import pytest
 
@@ -196,6 +198,26 @@ class PromiseSuite:
         info = self.append(store, info, source(4 * PIECE)[2 * PIECE :])
         store.finish(info)
         assert content(store, info) == source(4 * PIECE)
+
+    @pytest.mark.parametrize("size", [2 * PIECE + 1, 7])
+    @pytest.mark.parametrize("fault", [Fault.RESET, Fault.ERROR_503, Fault.LOST, Fault.ERROR_AFTER])
+    def test_row_4_an_end_that_failed_is_made_good_later(self, store: LedgerStore, fault: Fault, size: int) -> None:
+        info = self.append(store, store.create(self.new(length=size)), source(size))
+        struck: list[str] = []
+
+        def plan(_: int, call: Call) -> Fault | None:
+            about = unquote(call.path).encode() + call.body[:1000]
+            if struck or call.method == "GET" or b"a/data" not in about or self.is_piece(call):
+                return None
+            struck.append(str(call))
+            return fault
+
+        with self.proxy().failing(plan), suppress(StoreError):
+            store.finish(info)
+        assert struck
+        assert store.get(info.id).offset == size
+        store.finish(info)
+        assert content(store, info) == source(size)
 
     @pytest.mark.parametrize("first", ["sleeper", "heir"])
     def test_row_8_of_two_writers_at_one_offset_one_wins_whole(self, store: LedgerStore, first: str) -> None:

@@ -42,6 +42,7 @@ KEPT_BY: Final = {
     "row 4": [
         "test_s3_losses.py::test_row4_failed_completion_is_made_good_later",
         "test_s3_losses.py::test_row4_completion_whose_answer_was_lost_is_a_completion",
+        "ledger_promises.py::test_row_4_an_end_that_failed_is_made_good_later",
         "ledger_faults.py::test_any_call_may_fail_and_the_upload_ends_whole",
     ],
     "row 9": [
