@@ -62,7 +62,7 @@ COVERING = ["tests/protocol", "tests/engine", "tests/observability", "tests/adap
 SERVERS = {
     "object_stores": [
         *("tests/stores/test_s3*.py", "tests/stores/test_gcs*.py", "tests/stores/test_azure*.py"),
-        *("tests/cli/test_azure.py", "tests/cli/test_store_size.py"),
+        *("tests/stores/test_ledger_redirects.py", "tests/cli/test_azure.py", "tests/cli/test_store_size.py"),
     ],
     "lockers": ["tests/lockers/test_*.py"],
     "interop": [

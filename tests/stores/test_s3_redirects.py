@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import itertools
 import time
-import urllib.error
-import urllib.request
-from base64 import b64encode
-from email.message import Message
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from werkzeug.test import Client, TestResponse
+from werkzeug.test import Client
 
 from tests.cli.command import Served, wait_until
 from tests.servers import s3 as servers
 from tests.servers.s3 import close_clients as close_clients
+from tests.stores.redirects import DATA, fetch, redirected, uploaded
 from tuspy_server import WSGIApp
 from tuspy_server.backends.s3 import Bucket
 from tuspy_server.stores.limited import LimitedStore
 from tuspy_server.stores.s3 import S3Store
 
-DATA = bytes(n * 31 % 251 for n in range(100_000))
 _prefixes = (f"redirects-{n}" for n in itertools.count())
 
 
@@ -36,32 +32,6 @@ def new_store(seconds: float) -> S3Store:
     server = servers.seaweedfs()
     bucket = Bucket(servers.BUCKET, endpoint_url=server.url, region="us-east-1", addressing="path")
     return S3Store(bucket, prefix=next(_prefixes), redirect_downloads=seconds)
-
-
-def uploaded(client: Client, data: bytes = DATA, **metadata: str) -> str:
-    pairs = ",".join(f"{name} {b64encode(value.encode()).decode()}" for name, value in metadata.items())
-    fields = {"Tus-Resumable": "1.0.0", "Upload-Length": str(len(data)), "Upload-Metadata": pairs}
-    if data:
-        fields["Content-Type"] = "application/offset+octet-stream"
-    made = client.post("/", headers=fields, data=data)
-    assert made.status_code == 201
-    return made.headers["Location"]
-
-
-def redirected(client: Client, url: str, **headers: str) -> TestResponse:
-    answer = client.get(url, headers=headers)
-    assert (answer.status_code, answer.data) == (307, b"")
-    return answer
-
-
-def fetch(url: str, **headers: str) -> tuple[int, Message, bytes]:
-    request = urllib.request.Request(url, headers=headers)
-    try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return answer.status, answer.headers, answer.read()
-    except urllib.error.HTTPError as exc:
-        with exc:
-            return exc.code, exc.headers, exc.read()
 
 
 @pytest.mark.parametrize("size", [0, len(DATA)])

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Final, Literal, TypeVar
 
@@ -25,6 +26,7 @@ from azure.storage.blob import (
     ContentSettings,
     ExponentialRetry,
     StandardBlobTier,
+    generate_blob_sas,
 )
 
 from tuspy_server.errors import StoreError, StoreFailed, StoreUnavailable
@@ -250,6 +252,27 @@ class Container:
         except Missing:
             return True
         return bool(properties.version_id)
+
+    @property
+    def signs(self) -> bool:
+        """Whether the credentials are an account's key, which can sign without asking anybody."""
+        return bool(getattr(self.client.credential, "account_key", None))
+
+    def presigned(self, key: str, seconds: int, headers: Mapping[str, str]) -> str:
+        """A URL from which anybody may read a blob for `seconds`, served with these fields. Where `signs` only."""
+        credential: Any = self.client.credential
+        token = generate_blob_sas(
+            credential.account_name,
+            self.name,
+            key,
+            account_key=credential.account_key,
+            permission="r",
+            expiry=datetime.now(UTC) + timedelta(seconds=seconds),
+            content_type=headers["Content-Type"],
+            content_disposition=headers["Content-Disposition"],
+            cache_control=headers["Cache-Control"],
+        )
+        return f"{self._blob(key).url}?{token}"
 
     def guard(self, operation: str, call: Callable[[], T]) -> T:
         """Carry out a call of the SDK; what it raises comes out as StoreError, Missing or Refused."""

@@ -140,7 +140,12 @@ def _gcs(settings: Settings) -> DataStore:
     with extra("--gcs-bucket", "gcs"):
         from tuspy_server.stores.gcs import GCSStore
 
-        return GCSStore(wanted.gcs_bucket, prefix=wanted.gcs_object_prefix, endpoint=wanted.gcs_endpoint or None)
+        return GCSStore(
+            wanted.gcs_bucket,
+            prefix=wanted.gcs_object_prefix,
+            endpoint=wanted.gcs_endpoint or None,
+            redirect_downloads=wanted.gcs_redirect_downloads,
+        )
 
 
 def _azure(settings: Settings) -> DataStore:
@@ -153,6 +158,7 @@ def _azure(settings: Settings) -> DataStore:
             prefix=wanted.azure_object_prefix,
             endpoint=wanted.azure_endpoint or None,
             tier=wanted.azure_blob_access_tier or None,
+            redirect_downloads=wanted.azure_redirect_downloads,
         )
 
 

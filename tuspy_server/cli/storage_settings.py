@@ -54,6 +54,11 @@ class Gcs:
         metavar="NAME",
     )  # fmt: skip
     gcs_object_prefix: str = flag("", "Put before the name of every object.", metavar="TEXT")
+    gcs_redirect_downloads: float = flag(
+        0.0, "Answer downloads with a signed URL that is good for this time, as 15m; 0 sends the bytes. Needs a "
+        "service account's key.",
+        kind=DURATION,
+    )  # fmt: skip
     gcs_endpoint: str = flag("", "URL of the service, if it is not Google's.", metavar="URL")
 
 
@@ -74,6 +79,11 @@ class Azure:
     azure_blob_access_tier: Literal["", "hot", "cool", "cold", "archive"] = flag(
         "", "Access tier of finished uploads.", kind=click.Choice(["", "hot", "cool", "cold", "archive"])
     )
+    azure_redirect_downloads: float = flag(
+        0.0, "Answer downloads with a URL of the blob that is good for this time, as 15m; 0 sends the bytes. Needs the "
+        "account's key.",
+        kind=DURATION,
+    )  # fmt: skip
     azure_object_prefix: str = flag("", "Put before the name of every blob.", metavar="TEXT")
     azure_endpoint: str = flag("", "URL of the account, if it is not the public cloud's.", metavar="URL")
 

@@ -36,7 +36,9 @@ class AzureStore(LedgerStore):
     their way at a time.
 
     `storage` of a hook may preset `key`, `content_type`, `content_disposition` and `cache_control`; without it the
-    content type is the client's `filetype`. `tier` is the finished blobs' access tier.
+    content type is the client's `filetype`. `tier` is the finished blobs' access tier. `redirect_downloads`: seconds
+    for which a download's client gets a URL of the blob instead of its bytes; 0 to send the bytes. It needs the
+    account's key, to sign with.
     """
 
     default_locker = "tuspy_server.lockers.azure:AzureLeaseLocker"
@@ -57,6 +59,7 @@ class AzureStore(LedgerStore):
         blocks_in_flight: int = 4,
         threads: int = 16,
         checkpoint_interval: float = 2.0,
+        redirect_downloads: float = 0,
     ) -> None:
         if not 0 < smallest <= block_size <= BLOCK_SIZE_LIMIT:
             raise ValueError("AzureStore: 0 < smallest <= block_size <= 4000 MiB")
@@ -72,6 +75,7 @@ class AzureStore(LedgerStore):
             threads=threads,
             pieces_in_flight=blocks_in_flight,
             checkpoint_interval=checkpoint_interval,
+            redirect_downloads=redirect_downloads,
         )
 
     def create(self, info: UploadInfo, /) -> UploadInfo:

@@ -33,7 +33,9 @@ class GCSStore(LedgerStore):
     their way at a time.
 
     `storage` of a hook may preset `key`, `content_type`, `content_disposition`, `cache_control` and
-    `storage_class`; without it the content type is the client's `filetype`.
+    `storage_class`; without it the content type is the client's `filetype`. `redirect_downloads`: seconds for which a
+    download's client gets a signed URL of the object instead of its bytes; 0 to send the bytes. It needs credentials
+    that can sign, as a service account's key.
     """
 
     default_locker = "tuspy_server.lockers.object_store:ObjectStoreLocker"
@@ -52,6 +54,7 @@ class GCSStore(LedgerStore):
         pieces_in_flight: int = 4,
         threads: int = 16,
         checkpoint_interval: float = 2.0,
+        redirect_downloads: float = 0,
     ) -> None:
         if not 0 < smallest <= piece_size:
             raise ValueError("GCSStore: 0 < smallest <= piece_size")
@@ -64,6 +67,7 @@ class GCSStore(LedgerStore):
             threads=threads,
             pieces_in_flight=pieces_in_flight,
             checkpoint_interval=checkpoint_interval,
+            redirect_downloads=redirect_downloads,
         )
 
     def piece_size(self, ledger: Ledger, length: int | None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ from tuspy_server.stores.ledger_pool import PiecePool
 from tuspy_server.stores.ledger_record import decode_record, encode_record, is_upload_id
 from tuspy_server.stores.ledger_writer import LedgerStagedWriter, LedgerWriter, PieceNames
 
+_LONGEST_REDIRECT: Final = 7 * 24 * 3600
 _READ_SIZE: Final = 4 * 1024 * 1024
 _EXPIRES: Final = "tus_expires"
 
@@ -35,15 +37,27 @@ class LedgerStore(ABC):
     marker: str
 
     def __init__(
-        self, objects: Objects, prefix: str, *, threads: int, pieces_in_flight: int, checkpoint_interval: float
+        self,
+        objects: Objects,
+        prefix: str,
+        *,
+        threads: int,
+        pieces_in_flight: int,
+        checkpoint_interval: float,
+        redirect_downloads: float,
     ) -> None:
         if pieces_in_flight < 1:
             raise ValueError("pieces_in_flight must be at least 1")
+        if not 0 <= redirect_downloads <= _LONGEST_REDIRECT:
+            raise ValueError(f"redirect_downloads is at most {_LONGEST_REDIRECT} seconds, and 0 is off")
+        if redirect_downloads and not objects.signs:
+            raise ValueError("redirect_downloads needs the key of an account or of a service account, to sign with")
         self.prefix = f"{prefix.rstrip('/')}/" if prefix else ""
         self.pool = PiecePool(threads)
         self.pieces_in_flight = pieces_in_flight
         self.checkpoint_interval = checkpoint_interval
         self._objects = objects
+        self._redirect_downloads = math.ceil(redirect_downloads)
 
     # What differs from service to service
 
@@ -198,6 +212,11 @@ class LedgerStore(ABC):
                 raise UploadGone
             yield piece
             start += len(piece)
+
+    def redirect(self, info: UploadInfo, headers: Mapping[str, str], /) -> str | None:
+        if not self._redirect_downloads:
+            return None
+        return self._objects.presigned(info.storage["key"], self._redirect_downloads, headers)
 
     # What these share
 
