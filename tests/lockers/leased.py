@@ -1,18 +1,17 @@
 """What every leased locker must keep beyond LockerSuite, with the server it runs on at hand.
 
-16 processes churn for 5 seconds; with TUSPY_SERVER_CAMPAIGN=1 for 60.
+16 processes churn for 5 seconds; with TUSPY_SERVER_CAMPAIGN=1 for 60, see `tests.lockers.churning`.
 """
 
 from __future__ import annotations
 
-import os
 import time
 
 import pytest
 
+from tests.lockers.churning import Churning
 from tests.lockers.servers import Server
 from tuspy_server.errors import LockerUnavailable
-from tuspy_server.testing import LockerSuite
 from tuspy_server.testing.locker_processes import HeldLock, LockerProcess, MakeLocker, SettledLocker
 
 
@@ -35,11 +34,9 @@ def eventually_taken(locker: SettledLocker, upload_id: str, timeout: float) -> H
         time.sleep(0.05)
 
 
-class LeasedSuite(LockerSuite):
+class LeasedSuite(Churning):
     lease = 3.0
     crash_limit = 6.0
-    processes = 16
-    seconds = 60.0 if os.environ.get("TUSPY_SERVER_CAMPAIGN") else 5.0
     keeps_locks_over_restart = False
 
     def test_a_held_lock_outlives_many_leases(self, make_locker: MakeLocker, locker: SettledLocker) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.lockers.churning import CAMPAIGN, Churning, OnSimulator
 from tests.lockers.leased import LeasedSuite
 from tests.lockers.servers import Server
 from tests.servers.azurite import ACCOUNT, KEY, azurite_command
@@ -17,7 +18,6 @@ from tuspy_server.backends.azure import Container
 from tuspy_server.composer import Composer
 from tuspy_server.lockers.azure import AzureLeaseLocker
 from tuspy_server.stores.azure import AzureStore
-from tuspy_server.testing import LockerSuite
 from tuspy_server.testing.locker_processes import MakeLocker
 
 LEASE = 15.0
@@ -29,7 +29,7 @@ def container_on(port: int) -> Container:
 
 
 def locker_on(port: int, prefix: str) -> AzureLeaseLocker:
-    return AzureLeaseLocker(container_on(port), lease=LEASE, prefix=prefix, poll_interval=0.2)
+    return AzureLeaseLocker(container_on(port), lease=LEASE, prefix=prefix)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def make_locker(server: Server, request: pytest.FixtureRequest, monkeypatch: pyt
     return partial(locker_on, server.port, f"{request.node.name}/")
 
 
-class TestAzureLeaseLocker(LockerSuite):
+class TestAzureLeaseLocker(OnSimulator, Churning):
     lease = LEASE
     try_limit = 1.0
     handover_limit = 2.0
@@ -56,9 +56,9 @@ class TestAzureLeaseLocker(LockerSuite):
     wish_limit = 5.0
 
 
-if os.environ.get("TUSPY_SERVER_CAMPAIGN"):
+if CAMPAIGN:
 
-    class TestAzureLeaseLockerInOutages(LeasedSuite):
+    class TestAzureLeaseLockerInOutages(OnSimulator, LeasedSuite):
         lease = LEASE
         try_limit = 1.0
         handover_limit = 2.0

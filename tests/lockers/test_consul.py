@@ -5,7 +5,6 @@ Consul takes no lease below ten seconds and may double it, so the tests of outag
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from functools import partial
@@ -13,15 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.lockers.churning import CAMPAIGN, Churning
 from tests.lockers.leased import LeasedSuite
 from tests.lockers.servers import Server, answers, binary
 from tests.servers.ports import free_port
 from tuspy_server.lockers.consul import ConsulLocker
-from tuspy_server.testing import LockerSuite
 from tuspy_server.testing.locker_processes import MakeLocker
 
 LEASE = 10.0
-CAMPAIGN = bool(os.environ.get("TUSPY_SERVER_CAMPAIGN"))
 
 
 def agent(directory: Path, port: int) -> Server:
@@ -59,12 +57,10 @@ def make_locker(server: Server, request: pytest.FixtureRequest) -> MakeLocker:
     return partial(ConsulLocker, f"http://127.0.0.1:{server.port}", lease=LEASE, prefix=prefix)
 
 
-class TestConsulLocker(LockerSuite):
+class TestConsulLocker(Churning):
     lease = LEASE
     handover_limit = 0.2
     crash_limit = LEASE * 3
-    processes = 16
-    seconds = 60.0 if CAMPAIGN else 5.0
 
 
 if CAMPAIGN:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.lockers.churning import OnSimulator
 from tests.lockers.leased import LeasedSuite
 from tests.lockers.servers import Server
 from tests.servers.ports import free_port
@@ -60,9 +61,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MotoServer]:
         yield server
 
 
-class TestDynamoDBLocker(LeasedSuite):
+class TestDynamoDBLocker(OnSimulator, LeasedSuite):
     lease = 5.0
-    processes = 8  # a simulator that answers in turn has not the time for more
     handover_limit = 2.0
     handovers = 3
     crash_limit = 10.0

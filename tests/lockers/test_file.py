@@ -1,6 +1,6 @@
 """FileLocker keeps what every locker must keep, in each of its forms, and what only it promises.
 
-TUSPY_SERVER_CAMPAIGN=1 lets 16 processes churn for a minute instead of 8 for two seconds.
+16 processes churn for 5 seconds; with TUSPY_SERVER_CAMPAIGN=1 for 60.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.lockers.churning import Churning
 from tuspy_server.lockers.file import FileLocker
 from tuspy_server.lockers.lock_files import LockFiles
 from tuspy_server.testing.async_locker import AsyncLocker
@@ -33,13 +34,7 @@ def locker_with_lock_files(directory: Path, *, soft: bool = False) -> FileLocker
     return locker
 
 
-CAMPAIGN = bool(os.environ.get("TUSPY_SERVER_CAMPAIGN"))
-
-
-class TestFileLocker(LockerSuite):
-    processes = 16 if CAMPAIGN else 8
-    seconds = 60.0 if CAMPAIGN else 2.0
-
+class TestFileLocker(Churning):
     @pytest.fixture
     def make_locker(self, tmp_path: Path) -> MakeLocker:
         return partial(FileLocker, tmp_path / "uploads")

@@ -11,6 +11,7 @@ from functools import partial
 import pytest
 
 from tests.cli.command import run
+from tests.lockers.churning import Churning, OnSimulator
 from tests.lockers.leased import LeasedSuite
 from tests.lockers.servers import Server
 from tests.servers.ports import free_port
@@ -18,7 +19,6 @@ from tests.servers.proxy import Answer, Call, Forward, Proxy
 from tests.servers.s3 import BUCKET, KEY_ID, SECRET, moto, seaweedfs
 from tuspy_server.errors import StoreFailed
 from tuspy_server.lockers.object_store import ObjectStoreLocker
-from tuspy_server.testing import LockerSuite
 from tuspy_server.testing.locker_processes import MakeLocker
 
 pytest.importorskip("boto3")
@@ -62,9 +62,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MotoServer]:
         yield server
 
 
-class TestObjectStoreLocker(LeasedSuite):
+class TestObjectStoreLocker(OnSimulator, LeasedSuite):
     lease = 5.0
-    processes = 8  # a simulator that answers in turn has not the time for more
     handover_limit = 2.0
     handovers = 3
     crash_limit = 10.0
@@ -75,7 +74,7 @@ class TestObjectStoreLocker(LeasedSuite):
         return partial(locker_on, f"http://127.0.0.1:{server.port}", f"{request.node.name}/", self.lease)
 
 
-class TestObjectStoreLockerOnSeaweedFS(LockerSuite):
+class TestObjectStoreLockerOnSeaweedFS(OnSimulator, Churning):
     lease = 10.0
     try_limit = 1.0
     handover_limit = 2.0

@@ -7,12 +7,12 @@ from functools import partial
 
 import pytest
 
+from tests.lockers.churning import Churning, OnSimulator
 from tests.servers.gcs import GCSServer, gcs_server
 from tuspy_server.backends.gcs import Bucket
 from tuspy_server.composer import Composer
 from tuspy_server.lockers.object_store import ObjectStoreLocker
 from tuspy_server.stores.gcs import GCSStore
-from tuspy_server.testing import LockerSuite
 from tuspy_server.testing.locker_processes import MakeLocker
 
 LEASE = 5.0
@@ -25,10 +25,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GCSServer]:
 
 
 def locker_on(endpoint: str, bucket: str) -> ObjectStoreLocker:
-    return ObjectStoreLocker(Bucket(bucket, endpoint=endpoint, retry_period=0), lease=LEASE, poll_interval=0.2)
+    return ObjectStoreLocker(Bucket(bucket, endpoint=endpoint, retry_period=0), lease=LEASE)
 
 
-class TestObjectStoreLockerOnGCS(LockerSuite):
+class TestObjectStoreLockerOnGCS(OnSimulator, Churning):
     lease = LEASE
     try_limit = 1.0
     handover_limit = 2.0

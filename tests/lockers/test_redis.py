@@ -12,11 +12,11 @@ from typing import Any, cast
 
 import pytest
 
+from tests.lockers.churning import Churning
 from tests.lockers.leased import LeasedSuite
 from tests.lockers.servers import Server, binary
 from tests.servers.ports import free_port
 from tests.servers.wire import eventually
-from tuspy_server.testing import LockerSuite
 from tuspy_server.testing.locker_processes import MakeLocker
 
 redis = pytest.importorskip("redis")
@@ -76,7 +76,7 @@ def sentinel(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield sentinel
 
 
-class TestRedisLockerBySentinel(LockerSuite):
+class TestRedisLockerBySentinel(Churning):
     """Also with a client that decodes what it reads."""
 
     handover_limit = 0.2
@@ -125,7 +125,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         yield ports[0]
 
 
-class TestRedisLockerOnCluster(LockerSuite):
+class TestRedisLockerOnCluster(Churning):
     handover_limit = 0.2
     crash_limit = 15.0
 

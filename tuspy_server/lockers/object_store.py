@@ -129,14 +129,18 @@ class _ObjectService:
     def check(self) -> None:
         """Raises StoreFailed if the bucket keeps no conditions."""
         if self._keeps_conditions is None:
-            keeps: Callable[[str], bool] = getattr(self._bucket, "has_conditional_writes", lambda key: True)
-            key = f"{self._prefix}~probe-{secrets.token_hex(8)}"
-            self._keeps_conditions = self._call(lambda: keeps(key))
+            with self._mutex:  # one thread finds out for all
+                if self._keeps_conditions is None:
+                    self._keeps_conditions = self._find_out()
         if not self._keeps_conditions:
             raise StoreFailed(
                 "the bucket's service ignores conditions of writes (If-None-Match, If-Match): locks in it would keep "
                 "nobody out; choose another locker"
             )
+
+    def _find_out(self) -> bool:
+        keeps: Callable[[str], bool] = getattr(self._bucket, "has_conditional_writes", lambda key: True)
+        return self._call(lambda: keeps(f"{self._prefix}~probe-{secrets.token_hex(8)}"))
 
     def acquire(self, upload_id: str, owner: str, lease: float, /) -> Grant | None:
         self.check()

@@ -249,9 +249,10 @@ class LockerProcess:
             self.answer()
         self._connection.send((name, arguments))
 
-    def answer(self) -> object:
-        """The result of the oldest unanswered command; RuntimeError with what it raised."""
-        if not self._connection.poll(_ANSWER_TIMEOUT):
+    def answer(self, lasting: float = 0.0) -> object:
+        """The result of the oldest unanswered command, which by itself takes `lasting` seconds; RuntimeError with
+        what it raised."""
+        if not self._connection.poll(lasting + _ANSWER_TIMEOUT):
             raise TimeoutError("the process does not answer")
         fine, result = self._connection.recv()
         if not fine:

@@ -325,7 +325,7 @@ class LockerSuite:
         workers = [others.start(make_locker) for _ in range(self.processes)]
         for worker in workers:
             worker.tell("churn", tmp_path / "board", ids, self.seconds)
-        results = [worker.answer() for worker in workers]
+        results = [worker.answer(self.seconds) for worker in workers]
         _assert_no_overlap(board, ids, [result for result in results if isinstance(result, tuple)])
 
 
