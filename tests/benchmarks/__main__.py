@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.benchmarks import gate, report
+from tests.benchmarks import gate, profile, report
 from tests.benchmarks.chart import Bar, Panel, svg
 from tests.benchmarks.runner import Bench, Results, campaign, workplace
 from tests.benchmarks.scenarios import CASES, SCENARIOS, Case, cases
@@ -19,7 +19,7 @@ _OUTPUT = Path("build/benchmarks")
 
 def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    found.add_argument("action", nargs="?", choices=["run", "gate", "list"], default="run")
+    found.add_argument("action", nargs="?", choices=["run", "gate", "profile", "list"], default="run")
     found.add_argument("--scenario", action="append", metavar="NAME", help="repeatable; all of them by default")
     found.add_argument(
         "--server", action="append", metavar="NAME", help="repeatable, NAME* for several; the standard ones by default"
@@ -29,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--rounds", type=int, default=5)
     found.add_argument("--scale", type=float, default=1.0, help="share of the work, for a quick look")
     found.add_argument("--disk", type=Path, help="a directory on a real file system, for the durability scenario")
-    found.add_argument("--output", type=Path, default=_OUTPUT, help="where results.json and chart.svg go")
+    found.add_argument("--output", type=Path, default=_OUTPUT, help="where results.json and the pictures go")
     return found
 
 
@@ -47,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with workplace(options.scale, options.disk) as bench:
         if options.action == "gate":
             return run_gate(options.rounds, bench)
+        if options.action == "profile":
+            return run_profile(bench, options.output)
         results = campaign(chosen, available(servers), options.rounds, bench, _tell)
     publish(chosen, results, options.reference, options.output)
     return 0
@@ -82,6 +84,20 @@ def run_gate(rounds: int, bench: Bench) -> int:
     for verdict in verdicts:
         print(f"{'kept  ' if verdict.kept else 'BROKEN'}  {verdict.text}")
     return 0 if all(verdict.kept for verdict in verdicts) else 1
+
+
+def run_profile(bench: Bench, output: Path) -> int:
+    """Print the shares; write profile.svg."""
+    if reason := profile.missing():
+        print(reason, file=sys.stderr)
+        return 1
+    shares = profile.shares(profile.sampled(bench))
+    for name, share in shares:
+        print(f"{share:5.1%}  {name}")
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "profile.svg").write_text(svg([profile.panel(shares)]))
+    print(output / "profile.svg")
+    return 0
 
 
 def publish(chosen: Sequence[Case], results: Results, reference: str, output: Path) -> None:

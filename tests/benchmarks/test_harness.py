@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks import counts, gate, pyload, report, scenarios, servers
+from tests.benchmarks import counts, gate, profile, pyload, report, scenarios, servers
 from tests.benchmarks.__main__ import main
 from tests.benchmarks.chart import Bar, Panel, svg
 from tests.benchmarks.processes import cpu_of_stat, size_of_status, usage
@@ -179,3 +179,19 @@ def test_a_campaign_leaves_a_report_and_a_chart(tmp_path: Path, capsys: pytest.C
     assert written["cases"]["small16"]["servers"][0]["rounds"] == 1
     assert ElementTree.parse(tmp_path / "chart.svg").getroot().tag.endswith("svg")
     assert "bare-uvicorn" in capsys.readouterr().out
+
+
+def test_a_sample_belongs_to_the_innermost_layer() -> None:
+    served = "serve (tuspy_server/cli/serve.py:50);run_asgi (uvicorn/protocols/http/httptools_impl.py:422)"
+    app = f"{served};__call__ (tuspy_server/cli/front.py:69);_run_small (tuspy_server/asgi/__init__.py:140)"
+    folded = [
+        f"{app};create (tuspy_server/engine/creating.py:33);open (tuspy_server/stores/system.py:62) 3",
+        f"{app};encode (tuspy_server/stores/record.py:105);dumps (json/__init__.py:231) 2",
+        f"{app};send (uvicorn/protocols/http/httptools_impl.py:463) 4",
+        f"{served} 1",
+    ]
+    assert profile.layers(folded) == {
+        "store: system calls": 3,
+        "store: Python": 2,
+        "HTTP server, event loop, network": 5,
+    }
