@@ -10,6 +10,6 @@ def keep_freed_memory() -> None:
 
     It gives freed memory back to the system once there is twice as much of it as the largest block that was ever
     freed, and a body is read in blocks that would be paged in again and again: half of the cost of a large body
-    under gunicorn, a sixth under uvicorn. It keeps at most 16 MiB of a process for that.
+    under gunicorn, a tenth under uvicorn. It keeps at most 16 MiB of a process for that.
     """
     bytearray(_LARGEST_BLOCK)
