@@ -77,13 +77,9 @@ class Runtime:
         self.composer = composer
         self.caller = caller
         self.clock = clock or SystemClock()
+        self.now = self.clock.now
+        self.monotonic = self.clock.monotonic
         self.observer = observer
-
-    def now(self) -> datetime:
-        return self.clock.now()
-
-    def monotonic(self) -> float:
-        return self.clock.monotonic()
 
     @property
     def may_wait(self) -> bool:

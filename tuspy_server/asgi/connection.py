@@ -154,7 +154,7 @@ def _name(name: str) -> bytes:
 def _framed(response: Response, download: Download | None, *, is_head: bool) -> list[tuple[bytes, bytes]]:
     headers = [(_name(name), value.encode("latin-1")) for name, value in response.headers]
     bodyless = response.status in (204, 304) or response.status < 200
-    if not bodyless and download is None and not any(name == b"content-length" for name, _ in headers):
+    if not bodyless and download is None and b"content-length" not in dict(headers):
         size = 0 if is_head else len(response.body)
         headers.append((b"content-length", b"%d" % size))
     return headers

@@ -36,7 +36,7 @@ async def create(steps: Steps, exchange: Exchange, intent: Create) -> Reply:
             await steps.bury(exchange, info, held, failure)
             raise failure
         info = await steps.conclude(exchange, intent, info, held, failure)
-        if isinstance(failure, StopUpload | SyncFailed):
+        if failure is not None and isinstance(failure, StopUpload | SyncFailed):
             raise failure
         after = deliver(exchange, info, held)
     return Reply(response=_answer(exchange, info, failure, response), after=after, failed=failure is not None)

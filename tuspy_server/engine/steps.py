@@ -61,12 +61,13 @@ class Steps:
         self, exchange: Exchange, intent: Create | Append, info: UploadInfo, held: Locked, failure: TusError | None
     ) -> UploadInfo:
         """What follows the body: a later expiry, a stop, the end of the upload."""
-        if isinstance(failure, StopUpload) and failure.terminate:
-            await self.bury(exchange, info, held, failure)
-            await inform(exchange, "post_terminate", info)
-            raise failure
-        if isinstance(failure, StopUpload | StoreError):
-            return info
+        if failure is not None:
+            if isinstance(failure, StopUpload) and failure.terminate:
+                await self.bury(exchange, info, held, failure)
+                await inform(exchange, "post_terminate", info)
+                raise failure
+            if isinstance(failure, StopUpload | StoreError):
+                return info
         if info.limits.sliding and not self.composer.slides and not info.is_full:
             held.check()
             info = await exchange.runtime.update(

@@ -118,16 +118,17 @@ def encode(info: UploadInfo, storage: Mapping[str, str] | None = None) -> bytes:
         found["kind"] = info.kind.value
     if info.protocol != "tus/1.0.0":
         found["protocol"] = info.protocol
+    values = vars(info)
     for name in _TEXTS:
-        if (text := getattr(info, name)) is not None:
+        if (text := values[name]) is not None:
             found[name] = text
     for name in _MAPPINGS:
-        if mapping := getattr(info, name):
+        if mapping := values[name]:
             found[name] = dict(mapping)
     if storage := storage if storage is not None else info.storage:
         found["storage"] = dict(storage)
     for name in _LISTS:
-        if items := getattr(info, name):
+        if items := values[name]:
             found[name] = items
     if info.limits != _NO_LIMITS:
         found["limits"] = {name: getattr(info.limits, name) for name in _LIMITS}
