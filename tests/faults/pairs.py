@@ -44,10 +44,10 @@ class Storage:
 
 @dataclass(frozen=True, slots=True)
 class Locks:
-    """A locker, and its lease in seconds."""
+    """A locker, and its lease in seconds: a call to a service may take a fifth of it, and machines are busy."""
 
     part: Part
-    lease: float
+    lease: float = 4.0
 
 
 class Arrivals:
@@ -87,8 +87,8 @@ class Backends:
         return Storage(part, self._arrivals[name].have)
 
     def locks(self, name: str, store: str) -> Locks:
-        if name == "auto":  # Azure grants no shorter lease; a bucket is asked several times in each
-            return Locks(Part([]), 15.0 if store == "azure" else 4.0)
+        if name == "auto":
+            return Locks(Part([]), 15.0) if store == "azure" else Locks(Part([]))  # Azure grants no shorter one
         if name not in self._locks:
             start = {"redis": self._redis, "etcd": self._etcd, "postgres": self._postgres}
             start |= {"consul": self._consul, "dynamodb": self._dynamodb}
@@ -100,13 +100,13 @@ class Backends:
         from tests.lockers.test_redis import redis_server
 
         server = self._stack.enter_context(redis_server(self._directories.mktemp("redis"), free_port()))
-        return Locks(Part(["--locker", f"redis://127.0.0.1:{server.port}"]), 2.0)
+        return Locks(Part(["--locker", f"redis://127.0.0.1:{server.port}"]))
 
     def _etcd(self) -> Locks:
         from tests.lockers.test_etcd import etcd_server
 
         server = self._stack.enter_context(etcd_server(self._directories.mktemp("etcd"), free_port()))
-        return Locks(Part(["--locker", f"etcd://127.0.0.1:{server.port}"]), 2.0)
+        return Locks(Part(["--locker", f"etcd://127.0.0.1:{server.port}"]))
 
     def _postgres(self) -> Locks:
         pytest.importorskip("psycopg", reason="psycopg is not installed")
@@ -114,7 +114,7 @@ class Backends:
 
         directory = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
         server = self._stack.enter_context(postgres_server(directory, free_port()))
-        return Locks(Part(["--locker", f"postgresql://postgres@127.0.0.1:{server.port}/postgres"]), 2.0)
+        return Locks(Part(["--locker", f"postgresql://postgres@127.0.0.1:{server.port}/postgres"]))
 
     def _consul(self) -> Locks:
         from tests.lockers.test_consul import LEASE, agent, stub
@@ -129,7 +129,7 @@ class Backends:
 
         server = self._stack.enter_context(moto_server(self._directories.mktemp("moto")))
         environment = {"AWS_ENDPOINT_URL_DYNAMODB": f"http://127.0.0.1:{server.port}", **_aws()}
-        return Locks(Part(["--locker", f"dynamodb://{server.table}"], environment), 4.0)
+        return Locks(Part(["--locker", f"dynamodb://{server.table}"], environment))
 
     def _s3(self) -> Part:
         pytest.importorskip("boto3", reason="boto3 is not installed")

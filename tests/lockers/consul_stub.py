@@ -170,8 +170,10 @@ class Handler(BaseHTTPRequestHandler):
             return self._answer(200, {"ID": self.consul.create_session(float(body["TTL"].rstrip("s")))})
         if self.path == "/v1/txn":
             return self._transact(body)
-        fine = self.consul.renew_session(self.path.removeprefix("/v1/session/renew/"))
-        return self._answer(200 if fine else 404, [] if fine else None)
+        session = self.path.removeprefix("/v1/session/renew/")
+        if self.consul.renew_session(session):
+            return self._answer(200, [])
+        return self._tell(404, f"Session id '{session}' not found".encode())
 
     def _transact(self, body: list[dict[str, Any]]) -> None:
         try:
@@ -181,7 +183,9 @@ class Handler(BaseHTTPRequestHandler):
         return self._answer(200, {"Results": results, "Errors": None})
 
     def _answer(self, status: int, body: object, index: int | None = None) -> None:
-        text = b"" if body is None else json.dumps(body).encode()
+        self._tell(status, b"" if body is None else json.dumps(body).encode(), index)
+
+    def _tell(self, status: int, text: bytes, index: int | None = None) -> None:
         self.send_response(status)
         self.send_header("Content-Length", str(len(text)))
         if index is not None:

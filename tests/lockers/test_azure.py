@@ -12,6 +12,7 @@ import pytest
 from tests.lockers.churning import CAMPAIGN, Churning, OnSimulator
 from tests.lockers.leased import LeasedSuite
 from tests.lockers.servers import Server
+from tests.lockers.tokens import tokens_around
 from tests.servers.azurite import ACCOUNT, KEY, azurite_command
 from tests.servers.ports import free_port
 from tuspy_server.backends.azure import Container
@@ -78,3 +79,10 @@ def test_azure_store_composes_with_its_default_locker(server: Server) -> None:
     composer = Composer(AzureStore(container_on(server.port)))
     assert isinstance(composer.locker, AzureLeaseLocker)
     assert composer.is_blocking
+
+
+def test_tokens_grow_on_where_a_lifecycle_rule_removed_their_counter(server: Server) -> None:
+    tokens = tokens_around(
+        locker_on(server.port, "removed/"), lambda: container_on(server.port).delete(["removed/a.lock"])
+    )
+    assert tokens == sorted(set(tokens))

@@ -15,13 +15,14 @@ import pytest
 from tests.lockers.churning import OnSimulator
 from tests.lockers.leased import LeasedSuite
 from tests.lockers.servers import Server
+from tests.lockers.tokens import tokens_around
 from tests.servers.ports import free_port
 from tuspy_server.errors import LockerUnavailable
 from tuspy_server.testing.locker_processes import MakeLocker
 
-pytest.importorskip("boto3")
+boto3 = pytest.importorskip("boto3")
 
-from tuspy_server.lockers.dynamodb import DynamoDBLocker
+from tuspy_server.lockers.dynamodb import DynamoDBLocker  # noqa: E402
 
 
 def locker_on(port: int, table: str, lease: float) -> DynamoDBLocker:
@@ -72,3 +73,14 @@ class TestDynamoDBLocker(OnSimulator, LeasedSuite):
     def make_locker(self, server: MotoServer, request: pytest.FixtureRequest) -> MakeLocker:
         server.make_table(request.node.name)
         return partial(locker_on, server.port, request.node.name, self.lease)
+
+
+def test_tokens_grow_on_where_the_tables_ttl_removed_their_counter(server: MotoServer) -> None:
+    server.make_table("removed")
+    locker = locker_on(server.port, "removed", 30.0)
+    client = boto3.client("dynamodb", endpoint_url=f"http://127.0.0.1:{server.port}", region_name="us-east-1")
+    try:
+        tokens = tokens_around(locker, lambda: client.delete_item(TableName="removed", Key={"name": {"S": "a"}}))
+    finally:
+        client.close()
+    assert tokens == sorted(set(tokens))

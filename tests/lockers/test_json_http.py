@@ -30,6 +30,8 @@ class Handler(BaseHTTPRequestHandler):
             self.silent.wait(10)
         elif self.path == "/garbage":
             self._answer(200, b"<html>")
+        elif self.path == "/words":
+            self._answer(404, b"Session id 'x' not found")
         elif self.path == "/hang-up":
             self._answer(200, b"{}")
             self.close_connection = True
@@ -101,6 +103,14 @@ def test_a_connection_that_the_server_closed_is_replaced(http: JsonHttp, server:
 def test_the_answer_of_a_client_error_is_told(http: JsonHttp) -> None:
     answer = http.call("POST", "/409", {"why": "because"})
     assert (answer.status, answer.body) == (409, {"why": "because"})
+
+
+def test_a_client_error_in_plain_words_is_an_answer_too(http: JsonHttp, server: TestServer) -> None:
+    """Consul's to a session that is gone."""
+    answer = http.call("POST", "/words")
+    assert (answer.status, answer.body) == (404, None)
+    http.call("POST", "/200", 1)
+    assert len(server.peers) == 1
 
 
 @pytest.mark.parametrize("target", ["/503", "/silence", "/garbage"])

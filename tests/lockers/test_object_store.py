@@ -14,6 +14,7 @@ from tests.cli.command import run
 from tests.lockers.churning import Churning, OnSimulator
 from tests.lockers.leased import LeasedSuite
 from tests.lockers.servers import Server
+from tests.lockers.tokens import nothing, tokens_around
 from tests.servers.ports import free_port
 from tests.servers.proxy import Answer, Call, Forward, Proxy
 from tests.servers.s3 import BUCKET, KEY_ID, SECRET, moto, seaweedfs
@@ -124,4 +125,7 @@ def test_looking_for_conditions_leaves_nothing_behind() -> None:
     assert not list(bucket.list("looked/"))
 
 
-def nothing() -> None: ...
+def test_tokens_grow_on_where_a_lifecycle_rule_removed_their_counter() -> None:
+    bucket = bucket_on(seaweedfs().url, 10.0)
+    tokens = tokens_around(ObjectStoreLocker(bucket, prefix="removed/"), lambda: bucket.delete(["removed/a"]))
+    assert tokens == sorted(set(tokens))

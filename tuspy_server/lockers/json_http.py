@@ -18,7 +18,7 @@ _IDLE_CONNECTIONS = 16
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A status below 500 with its fields and its decoded body, None if it had none."""
+    """A status below 500 with its fields and its decoded body; None if it had none, or an error was told in words."""
 
     status: int
     headers: HTTPMessage
@@ -54,7 +54,7 @@ class JsonHttp:
         connection, response = self._send(method, target, body, timeout or self._timeout)
         try:
             text = response.read()
-            answer = Answer(response.status, response.headers, json.loads(text) if text.strip() else None)
+            answer = Answer(response.status, response.headers, _decoded(text, response.status))
         except (OSError, HTTPException, ValueError) as exc:
             connection.close()
             raise LockerUnavailable from exc
@@ -145,6 +145,15 @@ class JsonHttp:
         with self._mutex:
             self._addresses.remove(address)
             self._addresses.append(address)
+
+
+def _decoded(text: bytes, status: int) -> Any:
+    try:
+        return json.loads(text) if text.strip() else None
+    except ValueError:
+        if status < 400:
+            raise
+        return None  # Consul's 404 to a session that is gone is plain text
 
 
 def _checked(address: str) -> str:

@@ -316,6 +316,7 @@ class LockerSuite:
         other.release("a")
         assert held.alive
         assert locker.try_lock("a") is None
+        assert other.lock("b"), "its process takes no lock any more"
         if token is not None:
             _assert_growing([token, held.token])
 
