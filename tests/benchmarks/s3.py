@@ -86,14 +86,18 @@ def command(server: servers.S3Server) -> Iterator[Command]:
             [sys.executable, "-m", "tuspy_server", *map(str, words)], env=environ, stdout=log, stderr=log
         )
         try:
-            _await(port, process, log)
+            _await(port, process)
             yield Command(port, process.pid)
+        except BaseException:
+            log.seek(0)
+            print(log.read().decode(errors="replace")[-4000:], file=sys.stderr)
+            raise
         finally:
             process.terminate()
             process.wait(30)
 
 
-def _await(port: int, process: subprocess.Popen[bytes], log: Any) -> None:
+def _await(port: int, process: subprocess.Popen[bytes]) -> None:
     for _ in range(600):
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
         try:
@@ -106,8 +110,7 @@ def _await(port: int, process: subprocess.Popen[bytes], log: Any) -> None:
             time.sleep(0.05)
         finally:
             connection.close()
-    log.seek(0)
-    raise RuntimeError(log.read().decode(errors="replace"))
+    raise RuntimeError("the command does not answer")
 
 
 def create(to: Command, size: int) -> str:
