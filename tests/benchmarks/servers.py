@@ -111,6 +111,10 @@ def _command(place: Place) -> list[str]:
     return [sys.executable, "-m", "tuspy_server", *options, "--durability", place.durability]
 
 
+def _command_with(*more: str) -> Callable[[Place], list[str]]:
+    return lambda place: [*_command(place), *more]
+
+
 def tusd_binary() -> str | None:
     """TUSD_BINARY, the PATH, GOBIN, GOPATH/bin, ~/go/bin, in this order."""
     if named := os.environ.get("TUSD_BINARY"):
@@ -238,6 +242,12 @@ SERVERS: tuple[Server, ...] = (
 )
 
 OPTIONAL: tuple[Server, ...] = (
+    Server(
+        name="ours-command-metrics",
+        command=_command_with("--metrics"),
+        missing=_ours("uvicorn", "prometheus_client"),
+        features=_OURS_ASYNC,
+    ),
     _peer("tuspyserver", TUS | {MANY_CLIENTS}),
     _peer("fastapi_tusd", frozenset({HEAD_COMPLETE, MANY_CLIENTS}), path="/files"),
     _peer("tussi", frozenset({MANY_CLIENTS})),

@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final
 from urllib.parse import urlsplit
@@ -44,6 +45,9 @@ class PrometheusMetrics(Measuring):
         self._count_requests()
         self._count_uploads()
         self._time_members()
+        # `labels` looks its child up under a lock: too much for what a request asks a dozen times
+        self._requests_of, self._seconds_of = cache(self._requests.labels), cache(self._seconds.labels)
+        self._store_of, self._lock_of = cache(self._store.labels), cache(self._lock.labels)
         if registry is None and not self._is_shared:
             ProcessCollector(registry=self.registry)
 
@@ -90,14 +94,14 @@ class PrometheusMetrics(Measuring):
             self._receiving.inc(change)
 
     def answered(self, method: str, seconds: float, response: Response, error: TusError | None) -> None:
-        self._requests.labels(method).inc()
-        self._seconds.labels(method).observe(seconds)
+        self._requests_of(method).inc()
+        self._seconds_of(method).observe(seconds)
         if error is not None:
             self._errors.labels(str(response.status), error.code).inc()
 
     def stepped(self, part: Part, operation: str, seconds: float, *, failed: bool) -> None:
         if part == "store":
-            self._store.labels(operation).observe(seconds)
+            self._store_of(operation).observe(seconds)
             if failed:
                 self._store_errors.labels(operation).inc()
         elif part == "hook":
@@ -109,7 +113,7 @@ class PrometheusMetrics(Measuring):
         elif operation == "wait":
             self._waits.observe(seconds)
         else:
-            self._lock.labels(operation).observe(seconds)
+            self._lock_of(operation).observe(seconds)
 
     def received(self, size: int) -> None:
         self._bytes.inc(size)
