@@ -9,18 +9,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from typing import TYPE_CHECKING, TypeAlias
 
 from tests.servers.running import ROOT
-from tests.stores.ledger_scenario import content
 from tuspy_server.composer import default_locker
 from tuspy_server.errors import LockerUnavailable, StoreError
 from tuspy_server.interfaces import Lock, Locker
 from tuspy_server.models import State, UploadInfo
-from tuspy_server.stores.ledger_store import LedgerStore
+
+if TYPE_CHECKING:
+    from tuspy_server.stores.ledger_store import LedgerStore
+    from tuspy_server.stores.s3 import S3Store
 
 PIECE = 100
 DATA = bytes(n * 31 % 251 for n in range(5 * PIECE + 7))
 HEARD = 5.0  # seconds; releases are asked for by polling
+
+Store: TypeAlias = "LedgerStore | S3Store"
 
 _ids = (f"u{n}" for n in count())
 
@@ -28,7 +33,7 @@ _ids = (f"u{n}" for n in count())
 def page(name: str) -> dict[str, set[str]]:
     """The table of a store's page: by each permission, what fails without it."""
     text = (ROOT / "docs" / "stores" / name).read_text()
-    rows = re.findall(r"^\| `([\w.]+)`[^|]*\| (.*) \|$", text.partition("what fails without it")[2], re.MULTILINE)
+    rows = re.findall(r"^\| `([\w.:]+)`[^|]*\| (.*) \|$", text.partition("what fails without it")[2], re.MULTILINE)
     assert rows
     return {permission: {words.strip() for words in failing.split(",")} for permission, failing in rows}
 
@@ -37,8 +42,8 @@ def page(name: str) -> dict[str, set[str]]:
 class Trial:
     """`entitled` prepares, `poor` acts, both on the same uploads."""
 
-    entitled: LedgerStore
-    poor: LedgerStore
+    entitled: Store
+    poor: Store
 
     def failing(self) -> set[str]:
         """The names of operations that are refused."""
@@ -63,7 +68,8 @@ class Trial:
         self.poor.create(_new())
 
     def append(self) -> None:
-        _append(self.poor, self.entitled.create(_new()))
+        """Behind bytes that are too few for a piece."""
+        _append(self.poor, _append(self.entitled, self.entitled.create(_new()), stop=PIECE // 3))
 
     def stage(self) -> None:
         _append(self.poor, self.entitled.create(_new()), staged=True)
@@ -128,6 +134,10 @@ class Trial:
         return _finish(self.entitled, _append(self.entitled, self.entitled.create(_new())))
 
 
+def content(store: Store, info: UploadInfo) -> bytes:
+    return b"".join(store.read(info, 0, info.length or 0))
+
+
 def _is_refused(operation: Callable[[], None]) -> bool:
     try:
         operation()
@@ -140,16 +150,16 @@ def _new(*, length: int | None = len(DATA), expires: datetime | None = None) -> 
     return UploadInfo(id=next(_ids), length=length, expires=expires)
 
 
-def _append(store: LedgerStore, info: UploadInfo, *, staged: bool = False) -> UploadInfo:
-    writer = (store.stage if staged else store.open)(info, fence=None)
-    for start in range(0, len(DATA), PIECE):
-        writer.write([DATA[start : start + PIECE]])
+def _append(store: Store, info: UploadInfo, *, staged: bool = False, stop: int = len(DATA)) -> UploadInfo:
+    writer = store.stage(info, fence=1) if staged else store.open(info, fence=1)
+    for start in range(info.offset, stop, PIECE):
+        writer.write([DATA[start : min(start + PIECE, stop)]])
     offset = writer.close()
-    assert offset == len(DATA)
+    assert offset == stop
     return replace(info, offset=offset)
 
 
-def _finish(store: LedgerStore, info: UploadInfo) -> UploadInfo:
+def _finish(store: Store, info: UploadInfo) -> UploadInfo:
     info = store.update(replace(info, state=State.FINISHING))
     store.finish(info)
     return store.update(replace(info, state=State.COMPLETE))
@@ -163,7 +173,7 @@ def _held(locker: Locker, upload: str, on_release_requested: Callable[[], None] 
 
 
 @contextmanager
-def _locker(store: LedgerStore) -> Iterator[Locker]:
+def _locker(store: Store) -> Iterator[Locker]:
     locker = default_locker(store)
     try:
         yield locker
