@@ -181,7 +181,7 @@ def campaign_lockers(session: nox.Session) -> None:
 
 @nox.session(name="campaign_object_stores")
 def campaign_object_stores(session: nox.Session) -> None:
-    """Every call to S3, GCS and Azure fails in turn in every way; kills between every two calls of every server."""
+    """Every call to S3, GCS and Azure fails in turn in every way; kills between every two calls."""
     session.install("-e", ".[server,hooks]", *_group("test", "back-ends", "interop"))
     environment = {"TUSPY_SERVER_CAMPAIGN": "1"}
     session.run("pytest", "--quiet", *(session.posargs or _paths("object_stores")), env=environment)

@@ -32,7 +32,6 @@ LAST = 1000 if CAMPAIGN else 60
 
 Scenario = Callable[[S3Store, int], None]
 
-
 _prefixes = (f"faults-{n}/" for n in itertools.count())
 
 
