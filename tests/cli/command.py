@@ -17,6 +17,7 @@ from types import TracebackType
 from urllib.parse import urlsplit
 
 PATIENCE = 30.0
+START_PATIENCE = 120.0  # an overloaded machine takes its time over the imports of a cloud's SDK
 _LISTENING = re.compile(r"listening on ((?:https?://|unix:)\S+?)\"?(?:[,}\s]|$)")
 
 TUS = {"Tus-Resumable": "1.0.0"}
@@ -56,7 +57,7 @@ class Served:
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
         try:
-            self.url = self.wait_for(_LISTENING)[1]
+            self.url = self.wait_for(_LISTENING, patience=START_PATIENCE)[1]
         except BaseException:
             self._end()
             raise
@@ -89,10 +90,10 @@ class Served:
         with self._changed:
             return list(self._lines)
 
-    def wait_for(self, pattern: str | re.Pattern[str], count: int = 1) -> re.Match[str]:
+    def wait_for(self, pattern: str | re.Pattern[str], count: int = 1, *, patience: float = PATIENCE) -> re.Match[str]:
         """The match of the count-th line that it prints, has printed or will print."""
         with self._changed:
-            self._changed.wait_for(lambda: self._ended or len(self._matches(pattern)) >= count, PATIENCE)
+            self._changed.wait_for(lambda: self._ended or len(self._matches(pattern)) >= count, patience)
             found = self._matches(pattern)
         assert len(found) >= count, f"no {pattern!r} in {self._lines}"
         return found[count - 1]
