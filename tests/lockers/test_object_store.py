@@ -64,10 +64,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MotoServer]:
 
 
 class TestObjectStoreLocker(OnSimulator, LeasedSuite):
-    lease = 5.0
+    lease = 10.0  # moto is slow, and a call may take a fifth of it
     handover_limit = 2.0
     handovers = 3
-    crash_limit = 10.0
+    crash_limit = 25.0
     wish_limit = 5.0
 
     @pytest.fixture

@@ -144,6 +144,7 @@ class _ObjectService:
 
     def acquire(self, upload_id: str, owner: str, lease: float, /) -> Grant | None:
         self.check()
+        asked_at = now()  # not before: finding out about conditions takes several requests, and no lease
         name = lock_name(upload_id)
         found = self._find(name)
         if found is not None and not self._may_take(name, found, owner):
@@ -155,7 +156,7 @@ class _ObjectService:
             return None
         self._sightings.forget(name)
         self._withdraw(name)
-        return Grant(token)
+        return Grant(token, asked_at)
 
     def renew(self, held: Mapping[str, str], lease: float, /) -> Mapping[str, bool]:
         return self._pool.each(lambda owner: self._renew(held[owner], owner), held)
