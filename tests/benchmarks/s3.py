@@ -81,6 +81,8 @@ def command(server: servers.S3Server) -> Iterator[Command]:
     }
     words = ["--host", "127.0.0.1", "--port", port, "--s3-bucket", servers.BUCKET, "--s3-endpoint", server.url]
     words += ["--s3-part-size", PART, "--s3-concurrent-part-uploads", CONCURRENCY]
+    # A disk that is full of parts may let the locks' renewals, which lie on it too, wait for longer than 15 s.
+    words += ["--lock-lease", "60s"]
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "tuspy_server", *map(str, words)], env=environ, stdout=log, stderr=log
