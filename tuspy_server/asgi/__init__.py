@@ -10,6 +10,9 @@ brief, however large the upload (`Effort`), and the store has lately been fast (
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import sys
 from collections.abc import Sequence
 from functools import partial
 
@@ -64,6 +67,7 @@ class ASGIApp(Watched):
         self._inline = self._observed(Runtime(self.composer, InlineCaller(may_wait=False)))
         self._gauge = Gauge()
         keep_freed_memory()
+        _import_early()
         self._running: set[StreamedBody] = set()
         self._stopping = False
         self._adviser = Adviser()
@@ -156,6 +160,14 @@ class ASGIApp(Watched):
             if reply.after is not None:
                 with anyio.CancelScope(shield=True):
                     await reply.after(self._runtime)
+
+
+def _import_early() -> None:
+    """What the first large body would import otherwise, with the loop standing still for a tenth of a second."""
+    with contextlib.suppress(ImportError):  # anyio's own affair where it lies; it finds it by itself, too
+        importlib.import_module("anyio._backends._asyncio")
+    if sys.platform.startswith("linux"):
+        importlib.import_module("tuspy_server.servers.kernel")
 
 
 def _request(scope: Scope, receive: Receive) -> Request:
