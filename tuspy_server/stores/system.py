@@ -9,7 +9,6 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
-from tempfile import TemporaryFile
 from typing import Final
 
 from tuspy_server.errors import StoreError, StoreFailed, StoreFull, StoreUnavailable
@@ -148,6 +147,8 @@ class System:
         """Whether `lock` means anything for files there: not on Windows, nor on a mount without locks."""
         if sys.platform == "win32":
             return False
+        from tempfile import TemporaryFile  # here, since it brings much along and few ask
+
         with TemporaryFile(dir=directory) as probe:
             try:
                 fcntl.flock(probe.fileno(), fcntl.LOCK_EX)
