@@ -74,8 +74,8 @@ SERVERS = {
 # Locks on simulators of cloud services: their leases are long and their answers slow, so that the suite takes minutes.
 # The short form is what no locker may lack: no two holders, hand-over, the lock of a dead and of a paused process; the
 # last two once for each locker, not on each server.
-SHORT = "exclude_each_other or hands_over or tokens or killed_holder or paused_holder or conditions or keep_nobody"
-SHORT = f"({SHORT}) and not (SeaweedFS and (killed_holder or paused_holder))"
+_PROMISES = "exclude_each_other or hands_over or tokens or killed_holder or paused_holder or conditions or keep_nobody"
+SHORT = f"({_PROMISES}) and not (SeaweedFS and (killed_holder or paused_holder))"
 SIMULATED = [f"tests/lockers/test_{name}.py" for name in ("azure", "dynamodb", "object_store", "object_store_gcs")]
 SERVERLESS = [f"tests/lockers/test_{name}.py" for name in ("file", "json_http", "lease", "memory", "polled", "worker")]
 

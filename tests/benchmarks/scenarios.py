@@ -231,20 +231,23 @@ def _files_of(directory: Path, name: str) -> Iterator[Path]:
 
 def _durability_cases() -> Iterator[Case]:
     for level in ("none", "finish", "always"):
-        common = {"durability": level, "on_disk": True, "scenario": "durability", "needs": frozenset({DURABILITY})}
-        yield Case(
+        small = Case(
             name=f"durability/{level}/small",
+            scenario="durability",
             title=f"16 KiB creation-with-upload, durability {level}",
             unit="request",
             prepare=_small(16, 500),
-            **common,  # type: ignore[arg-type]  # values of several types
+            needs=frozenset({DURABILITY}),
+            durability=level,
+            on_disk=True,
         )
-        yield Case(
+        yield small
+        yield replace(
+            small,
             name=f"durability/{level}/chunks",
             title=f"8 MiB PATCHes, durability {level}",
             unit="GiB",
             prepare=_large(256 * MIB, _CHUNK),
-            **common,  # type: ignore[arg-type]  # values of several types
         )
 
 

@@ -25,13 +25,13 @@ def test_run_at_its_bounds_breaks_none() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "word"),
+    ("found", "word"),
     [
-        ({"ours": [10.2, 11.2, 20.0]}, "throughput"),
-        ({"beside": [3.4, 3.5, 3.0]}, "stalled"),
-        ({"memory": 96 * MIB + 1}, "memory"),
+        (replace(KEPT, ours=[10.2, 11.2, 20.0]), "throughput"),
+        (replace(KEPT, beside=[3.4, 3.5, 3.0]), "stalled"),
+        (replace(KEPT, memory=96 * MIB + 1), "memory"),
     ],
 )
-def test_each_bound_that_is_broken_is_told(change: dict[str, object], word: str) -> None:
-    (said,) = broken(replace(KEPT, **change))  # type: ignore[arg-type]
+def test_each_bound_that_is_broken_is_told(found: Found, word: str) -> None:
+    (said,) = broken(found)
     assert word in said

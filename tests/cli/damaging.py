@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from tuspy_server.models import Kind, State, UploadInfo
 from tuspy_server.stores.file import FileStore
@@ -69,9 +70,9 @@ class Damaged:
     def write_record(self, info: UploadInfo, pin: Pin | None = None) -> None:
         self.record.write_bytes(line_bytes(1, pin, encode(info)))
 
-    def info(self, **changes: object) -> UploadInfo:
+    def info(self, **changes: Any) -> UploadInfo:
         made = UploadInfo(id=self.id, length=26, created=NOW, storage={"path": self.id})
-        return replace(made, **changes)  # type: ignore[arg-type]  # any fields
+        return replace(made, **changes)
 
 
 def empty_record(at: Damaged) -> None:

@@ -26,7 +26,7 @@ class Elsewhere(MemoryStore):
 
 
 class ElsewhereInAsync(Elsewhere):
-    async def redirect(self, info: UploadInfo, headers: Mapping[str, str], /) -> str | None:  # type: ignore[override]
+    async def redirect(self, info: UploadInfo, headers: Mapping[str, str], /) -> str | None:  # type: ignore[override]  # the other colour
         return super().redirect(info, headers)
 
 

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
@@ -68,8 +69,8 @@ class PromiseSuite:
     def store(self, place: str) -> LedgerStore:
         return self.make(place)
 
-    def new(self, upload_id: str = "a", length: int | None = None, **fields: object) -> UploadInfo:
-        return replace(UploadInfo(id=upload_id, length=length, created=NOW), **fields)  # type: ignore[arg-type]
+    def new(self, upload_id: str = "a", length: int | None = None, **fields: Any) -> UploadInfo:
+        return replace(UploadInfo(id=upload_id, length=length, created=NOW), **fields)
 
     def append(self, store: LedgerStore, info: UploadInfo, data: bytes) -> UploadInfo:
         """One request; what was stored before an error is kept, as the engine does."""

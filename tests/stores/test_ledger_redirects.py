@@ -47,7 +47,7 @@ class Signer(AnonymousCredentials, Signing):
     """Signs with a service account's key, and sends no token: that is for an emulator."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call, unused-ignore]
+        super().__init__()  # type: ignore[no-untyped-call, unused-ignore]  # Google's
         key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         pem = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,9 +55,9 @@ class Plain:
         self.inner = store or MemoryStore()
         self.store = LimitedStore(self.inner, limit, shares=shares, grace=100)
 
-    def create(self, length: int | None, **fields: object) -> UploadInfo:
+    def create(self, length: int | None, **fields: Any) -> UploadInfo:
         wanted = UploadInfo(id=secrets.token_hex(8), length=length)
-        info = self.store.create(replace(wanted, **fields))  # type: ignore[arg-type]
+        info = self.store.create(replace(wanted, **fields))
         assert isinstance(info, UploadInfo)
         return info
 
@@ -192,7 +193,7 @@ def test_counting_is_done_once_unless_asked_for_again(tmp_path: Path) -> None:
 
 def test_what_cannot_be_listed_cannot_be_counted() -> None:
     with pytest.raises(TypeError, match="Bare cannot list"):
-        LimitedStore(Bare(), 5).count()  # type: ignore[arg-type]
+        LimitedStore(Bare(), 5).count()  # type: ignore[arg-type]  # has what is used
 
 
 def test_wrapper_can_be_listed_and_verified_like_its_store(tmp_path: Path) -> None:
@@ -218,7 +219,7 @@ def test_writer_of_a_known_length_is_the_stores_own() -> None:
 
 
 def test_wrapper_has_the_capabilities_and_colour_of_its_store() -> None:
-    limited = LimitedStore(Bare(), 1)  # type: ignore[arg-type]
+    limited = LimitedStore(Bare(), 1)  # type: ignore[arg-type]  # has what is used
     assert not hasattr(limited, "terminate")
     assert not limited.finishes
     assert Composer(LimitedStore(MemoryStore(), 1)).is_blocking
