@@ -6,11 +6,12 @@ import json
 import socket
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 import tuspy_server
-from tests.cli.command import TUS, Served, run
+from tests.cli.command import PATIENCE, TUS, Served, run
 from tuspy_server.cli import main
 
 
@@ -218,6 +219,18 @@ def test_each_request_is_one_line_and_no_line_gives_an_upload_away(tmp_path: Pat
         assert f"method=HEAD path=/files/{upload_id[:6]}... status=200" in requests[1]
         assert requests[1].endswith("request_id=seen-1")
         assert upload_id not in "\n".join(served.lines)
+
+
+def test_a_pipelined_request_is_not_logged_under_the_id_of_the_one_before(tmp_path: Path) -> None:
+    with Served(tmp_path) as served:
+        target = urlsplit(served.create(5))
+        head = f"HEAD {target.path} HTTP/1.1\r\nHost: {target.netloc}\r\nTus-Resumable: 1.0.0\r\n"
+        with socket.create_connection((target.hostname, target.port), PATIENCE) as client:
+            client.sendall(f"{head}X-Request-ID: first\r\n\r\n{head}\r\n".encode())
+            served.wait_for("method=HEAD", 2)
+        first, second = (line for line in served.lines if "method=HEAD" in line)
+        assert first.endswith("request_id=first")
+        assert "request_id" not in second
 
 
 def test_json_lines_hold_the_same_fields(tmp_path: Path) -> None:

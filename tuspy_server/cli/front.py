@@ -59,8 +59,7 @@ class Front:
                     created = _field(message["headers"], b"location")
             await send(message)
 
-        if named := _request_id(scope):
-            request_id.set(named)
+        request_id.set(_request_id(scope))  # also to none: a pipelined request begins in the context of the one before
         try:
             page = self._page(scope)
             if self._is_scrape(scope):
